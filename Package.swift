@@ -1,0 +1,124 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// What each room is and who may import whom: README.md, "Rooms". Scripts/check-imports.sh holds the arrows.
+
+/// Settings of every ordinary Swift target.
+let house: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// The shim as ordinary Swift, so that `swift test` can cover it: a test target must not depend on an Embedded one.
+let shimIsOrdinary = Context.environment["SWIFTLET_SHIM_ORDINARY"] == "1"
+
+/// Settings of what runs inside a pod's shim or as its pause process: no runtime, no Foundation, one module at a time.
+let embedded: [SwiftSetting] =
+  shimIsOrdinary
+  ? []
+  : [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize", "-parse-as-library"])]
+
+/// Fully static, so that neither process needs anything from the node once it runs.
+let staticLink: [LinkerSetting] =
+  shimIsOrdinary ? [] : [.unsafeFlags(["-Xclang-linker", "-static", "-Xlinker", "--gc-sections"])]
+
+let grpcCore = Target.Dependency.product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+  name: "swiftlet",
+  products: [
+    .executable(name: "swiftletd", targets: ["swiftletd"]),
+    .executable(name: "swiftlet-shim", targets: ["swiftlet-shim"]),
+    .executable(name: "swiftlet-pause", targets: ["swiftlet-pause"]),
+    .executable(name: "swiftlet", targets: ["swiftlet"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+    .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+    .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+    // Without its default traits, which would bring the whole of Foundation into the daemon.
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+  ],
+  targets: [
+    // C, and libraries from Debian.
+    .target(name: "CLinux"),
+    .target(name: "CShimMessages", dependencies: ["CProtobufC"]),
+    .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+    .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
+    .systemLibrary(name: "CNFTables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
+    .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+    .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+
+    // Inside a pod: Embedded Swift, static.
+    .target(name: "ShimCore", dependencies: ["CLinux", "CShimMessages"], swiftSettings: embedded),
+    .executableTarget(
+      name: "swiftlet-shim", dependencies: ["ShimCore"], swiftSettings: embedded,
+      linkerSettings: staticLink + [.linkedLibrary("protobuf-c"), .linkedLibrary("m")]),
+    .executableTarget(
+      name: "swiftlet-pause", dependencies: ["CLinux"], swiftSettings: embedded, linkerSettings: staticLink),
+
+    // The daemon's rooms, lowest first.
+    .target(name: "RuntimeModel", swiftSettings: house),
+    .target(name: "LinuxSystem", dependencies: ["CLinux", "RuntimeModel", systemPackage], swiftSettings: house),
+    .target(name: "Seccomp", dependencies: ["RuntimeModel", "CSeccomp"], swiftSettings: house),
+    .target(name: "Store", dependencies: ["RuntimeModel", "CSQLite"], swiftSettings: house),
+    .target(
+      name: "PodNetwork", dependencies: ["LinuxSystem", "RuntimeModel", "CNetlink", "CNFTables", logging],
+      swiftSettings: house),
+    .target(
+      name: "ImageStore",
+      dependencies: [
+        "LinuxSystem", "RuntimeModel", "CArchive", logging, nioCore,
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: house),
+    .target(
+      name: "ShimProtocol", dependencies: ["RuntimeModel", protobuf, nioCore, nioPosix], swiftSettings: house),
+    .target(name: "CRIProtocol", dependencies: [protobuf, grpcCore, grpcProtobuf]),
+    .target(
+      name: "CRIServer",
+      dependencies: [
+        "CRIProtocol", "ShimProtocol", "ImageStore", "PodNetwork", "Seccomp", "Store", "LinuxSystem", "RuntimeModel",
+        grpcCore, logging, protobuf,
+      ],
+      swiftSettings: house),
+    .target(
+      name: "CRIClient",
+      dependencies: [
+        "CRIProtocol", "RuntimeModel", grpcCore, grpcTransport, protobuf,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: house),
+
+    // Doors.
+    .executableTarget(
+      name: "swiftletd",
+      dependencies: [
+        "CRIServer", "LinuxSystem", logging, grpcCore, grpcTransport,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "TOMLKit", package: "TOMLKit"),
+      ],
+      swiftSettings: house),
+    .executableTarget(name: "swiftlet", dependencies: ["CRIClient"], swiftSettings: house),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,4 @@
+#include <unistd.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <stdlib.h>
