@@ -1,0 +1,148 @@
+"""Fixtures: one node with one daemon for most cases, more of either on demand, and the census around every case."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lib import images, oci  # noqa: E402
+from lib.census import Census  # noqa: E402
+from lib.cri import Client  # noqa: E402
+from lib.daemon import Daemon, binaries  # noqa: E402
+from lib.netns import Node  # noqa: E402
+from lib.registry import HostileRegistry, Registry  # noqa: E402
+
+
+def pytest_sessionstart(session) -> None:
+    if os.geteuid() != 0:
+        pytest.exit("the integration tests need root: `make integration` as root", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def programs() -> pathlib.Path:
+    """The folder of the four programs; without them nothing can be tested, and that is a failure."""
+    folder = binaries()
+    for name in ("swiftletd", "swiftlet", "swiftlet-shim", "swiftlet-pause"):
+        assert (folder / name).is_file(), f"{folder / name} is missing: make build, or SWIFTLET_BIN_DIR"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node():
+    node = Node()
+    yield node
+    node.close()
+
+
+@pytest.fixture(scope="session")
+def archives() -> bytes:
+    """Busybox under the names that cases use, as an OCI archive."""
+    return oci.layout_archive({"docker.io/library/busybox:latest": images.busybox()})
+
+
+@pytest.fixture(scope="session")
+def shared(programs, node, archives):
+    """The daemon that most cases share, with busybox loaded."""
+    daemon = Daemon(node).start()
+    daemon.client.load(archives)
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def daemon(shared):
+    """The shared daemon, alive, empty, and with a census around the case."""
+    if not shared.alive:
+        shared.start()
+    census = Census(shared)
+    before = census.take()
+    yield shared
+    assert shared.alive, f"swiftletd died of {shared.process.poll()}:\n{shared.tail()}"
+    shared.client.remove_all()
+    census.settled(before)
+
+
+@pytest.fixture
+def cri(daemon) -> Client:
+    """A client of the shared daemon."""
+    return daemon.client
+
+
+@pytest.fixture
+def pod(cri):
+    """A ready pod of the shared daemon."""
+    return cri.run_pod()
+
+
+@pytest.fixture
+def make_daemon(programs, archives):
+    """Makes daemons for this case alone; each gets a node of its own unless one is given."""
+    made: list[Daemon] = []
+    nodes: list[Node] = []
+
+    def make(node: Node | None = None, load: bool = True, start: bool = True, **more) -> Daemon:
+        if node is None:
+            node = Node()
+            nodes.append(node)
+        daemon = Daemon(node, **more)
+        made.append(daemon)
+        if start:
+            daemon.start()
+            if load:
+                daemon.client.load(archives)
+        return daemon
+
+    yield make
+    for daemon in reversed(made):
+        daemon.close()
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def registry(node, tmp_path_factory):
+    """docker-registry on the shared node's loopback."""
+    registry = Registry(node.inside, tmp_path_factory.mktemp("registry") / "plain", 5000)
+    yield registry
+    registry.close()
+
+
+@pytest.fixture(scope="session")
+def private_registry(node, tmp_path_factory):
+    """The same with basic auth: user `alice`, password `s3cret:with colon`."""
+    registry = Registry(
+        node.inside, tmp_path_factory.mktemp("registry") / "private", 5001, "alice", "s3cret:with colon")
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def hostile(node):
+    """Makes registries with one fault on the shared node's loopback."""
+    made = []
+
+    def make(fault: str, image: oci.Image | None = None) -> HostileRegistry:
+        made.append(HostileRegistry(node.inside, image or images.busybox(), fault))
+        return made[-1]
+
+    yield make
+    for registry in made:
+        registry.close()
+
+
+@pytest.fixture
+def canary():
+    """A tree on the host that no image and no container may touch; checked afterwards."""
+    from lib.canary import Canary
+
+    canary = Canary()
+    yield canary
+    try:
+        canary.check()
+    finally:
+        canary.remove()

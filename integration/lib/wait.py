@@ -1,0 +1,22 @@
+"""Bounded waiting for what announces itself to nobody: a condition is asked often, never slept for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def until(condition: Callable[[], Value], what: str, deadline: float = 10, pause: float = 0.01) -> Value:
+    """The first truthy value of `condition`; AssertionError naming `what` when there is none in time."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what} (last: {value!r})")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
