@@ -1,0 +1,51 @@
+#define _GNU_SOURCE 1
+#include "host_calls.h"
+
+#include <errno.h>
+#include <linux/openat2.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+static int result(long value) { return value < 0 ? -errno : (int)value; }
+
+int clinux_host_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+  struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
+  return result(syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+int clinux_host_pidfd_open(pid_t pid, unsigned int flags) { return result(syscall(SYS_pidfd_open, pid, flags)); }
+
+int clinux_host_pidfd_send_signal(int pidfd, int signal) {
+  return result(syscall(SYS_pidfd_send_signal, pidfd, signal, (void *)0, 0));
+}
+
+int clinux_host_reap(int pidfd, int *code, int *status) {
+  siginfo_t info;
+  info.si_pid = 0;
+  if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) return -errno;
+  if (info.si_pid == 0) return 0;
+  *code = info.si_code;
+  *status = info.si_status;
+  return 1;
+}
+
+int clinux_host_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
+
+int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token) {
+  struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = token};
+  return result(epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event));
+}
+
+int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count) {
+  struct epoll_event events[64];
+  int ready = epoll_wait(epoll, events, count < 64 ? count : 64, -1);
+  if (ready < 0) return -errno;
+  for (int i = 0; i < ready; i++) tokens[i] = events[i].data.u64;
+  return ready;
+}

@@ -1,0 +1,27 @@
+// System calls that the daemon makes and neither glibc 2.36 nor Swift's Glibc module offers. No policy.
+#ifndef CLINUX_HOST_CALLS_H
+#define CLINUX_HOST_CALLS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+// openat2(2). A descriptor, or -errno.
+int clinux_host_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+
+// pidfd_open(2); the descriptor is close-on-exec. A descriptor, or -errno.
+int clinux_host_pidfd_open(pid_t pid, unsigned int flags);
+
+// pidfd_send_signal(2). 0, or -errno.
+int clinux_host_pidfd_send_signal(int pidfd, int signal);
+
+// waitid(2) on one child by its pidfd, without waiting.
+// 1: reaped, *code is CLD_EXITED/CLD_KILLED/CLD_DUMPED and *status the code or signal; 0: still running; or -errno.
+int clinux_host_reap(int pidfd, int *code, int *status);
+
+// epoll(7) for Swift, whose Glibc module leaves it out.
+int clinux_host_epoll_create(void);
+int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token);
+// Up to `count` tokens that became readable; waits without limit. A count, or -errno.
+int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count);
+
+#endif

@@ -1,0 +1,38 @@
+// What the supervisor (this side) and the code that makes processes (Clone*.swift, Child*.swift) say to each other.
+
+/// The pod's first process and what it holds for the rest; made once by StartSandbox.
+struct Pod {
+  /// In the node's PID namespace.
+  var pausePid: Int32
+  /// Names pause for setns, also when the pid has been reused.
+  var pausePidfd: Int32
+  /// The PID namespace that this process was born in, for children that stay in the node's.
+  var selfPidNamespace: Int32
+  /// A tmpfs that becomes the containers' /dev/shm, or -1.
+  var shmMount: Int32
+}
+
+/// A child's three descriptors; close-on-exec in this process.
+struct Stdio {
+  var input: Int32
+  var output: Int32
+  var error: Int32
+}
+
+/// Which step of a start failed, with what errno, on which object.
+struct StepFailure {
+  var step: String
+  var errno: Int32
+  var subject: String
+}
+
+/// What came of a clone.
+struct CloneOutcome {
+  /// In the node's PID namespace; -1 when `failure` is set.
+  var pid: Int32
+  var pidfd: Int32
+  /// A pipe's read end: end of file means that the program was exec'd, anything else is a step failure.
+  var status: Int32
+  /// The clone itself failed: there is no process.
+  var failure: StepFailure?
+}
