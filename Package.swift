@@ -91,7 +91,7 @@ let package = Package(
       ],
       swiftSettings: house),
     .target(
-      name: "ShimProtocol", dependencies: ["RuntimeModel", protobuf, nioCore, nioPosix], swiftSettings: house),
+      name: "ShimProtocol", dependencies: ["CLinux", "RuntimeModel", protobuf], swiftSettings: house),
     .target(name: "CRIProtocol", dependencies: [protobuf, grpcCore, grpcProtobuf]),
     .target(
       name: "CRIServer",

@@ -1,0 +1,180 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// The one thread that receives for every connection to every shim, and keeps their deadlines. Senders write to the
+/// socket themselves, so a call costs one switch to this thread and none before it.
+///
+/// Lock order: a connection's lock, then this one. The thread holds neither when it calls a connection.
+final class ShimReactor: Sendable {
+  static let shared = ShimReactor()
+
+  private struct State {
+    var epoll: Int32 = -1
+    /// Written to when the thread has to look at `armed` again.
+    var bell: Int32 = -1
+    var connections: [UInt64: ShimConnection] = [:]
+    var lastToken = bellToken
+    /// Until when the thread may sleep; nil: for ever.
+    var armed: ContinuousClock.Instant?
+  }
+
+  /// What epoll says when it is the bell and no connection.
+  private static let bellToken: UInt64 = 0
+  private let state = Mutex(State())
+
+  /// Begins to report what happens on `descriptor` to `connection`, and starts the thread for the first one.
+  /// - Returns: what names the registration from now on.
+  func add(_ connection: ShimConnection, descriptor: Int32) throws(ConnectionEnd) -> UInt64 {
+    try state.withLock { state throws(ConnectionEnd) in
+      if state.epoll < 0 { try start(&state) }
+      state.lastToken += 1
+      try control(state.epoll, EPOLL_CTL_ADD, descriptor, token: state.lastToken, events: EPOLLIN.rawValue)
+      state.connections[state.lastToken] = connection
+      return state.lastToken
+    }
+  }
+
+  /// Asks for reports of room to send in addition, or no more.
+  func watch(_ token: UInt64, descriptor: Int32, sending: Bool) throws(ConnectionEnd) {
+    let events = sending ? EPOLLIN.rawValue | EPOLLOUT.rawValue : EPOLLIN.rawValue
+    try state.withLock { state throws(ConnectionEnd) in
+      try control(state.epoll, EPOLL_CTL_MOD, descriptor, token: token, events: events)
+    }
+  }
+
+  /// To be called before the descriptor is closed. A report that is already on its way finds nobody.
+  func remove(_ token: UInt64, descriptor: Int32) {
+    state.withLock {
+      // Closing the descriptor would do this as well, unless a child has inherited it.
+      _ = epoll_ctl($0.epoll, EPOLL_CTL_DEL, descriptor, nil)
+      $0.connections[token] = nil
+    }
+  }
+
+  /// Makes sure that expired calls are looked for at `deadline`, or before.
+  func wake(at deadline: ContinuousClock.Instant) {
+    state.withLock {
+      if let armed = $0.armed, armed <= deadline { return }
+      $0.armed = deadline
+      // When there is no room for the byte, those before it wake the thread as well.
+      var byte: UInt8 = 0
+      _ = send($0.bell, &byte, 1, Int32(MSG_DONTWAIT))
+    }
+  }
+
+  private func start(_ state: inout State) throws(ConnectionEnd) {
+    let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    guard epoll >= 0 else { throw .failed(call: "epoll_create1", errno: errno) }
+    do throws(ConnectionEnd) {
+      let (listening, ringing) = try ShimSocket.pair()
+      do throws(ConnectionEnd) {
+        try control(epoll, EPOLL_CTL_ADD, listening, token: Self.bellToken, events: EPOLLIN.rawValue)
+        try startThread(epoll: epoll, bell: listening)
+      } catch {
+        close(listening)
+        close(ringing)
+        throw error
+      }
+      state.epoll = epoll
+      state.bell = ringing
+    } catch {
+      close(epoll)
+      throw error
+    }
+  }
+
+  /// The thread takes no signals: those are for the daemon's own.
+  private func startThread(epoll: Int32, bell: Int32) throws(ConnectionEnd) {
+    let start = ThreadStart(reactor: self, epoll: epoll, bell: bell)
+    let argument = Unmanaged.passRetained(start)
+    var all = sigset_t()
+    var before = sigset_t()
+    sigfillset(&all)
+    pthread_sigmask(SIG_SETMASK, &all, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    var thread = pthread_t()
+    let result = pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument else { return nil }
+        let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
+        start.reactor.run(epoll: start.epoll, bell: start.bell)
+      }, argument.toOpaque())
+    guard result == 0 else {
+      argument.release()
+      throw .failed(call: "pthread_create", errno: result)
+    }
+    pthread_detach(thread)
+  }
+
+  private final class ThreadStart: Sendable {
+    let reactor: ShimReactor
+    let epoll: Int32
+    let bell: Int32
+
+    init(reactor: ShimReactor, epoll: Int32, bell: Int32) {
+      self.reactor = reactor
+      self.epoll = epoll
+      self.bell = bell
+    }
+  }
+
+  /// For ps and debuggers; pthread_setname_np(3) is not visible to Swift.
+  private func nameThread() {
+    let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+    guard file >= 0 else { return }
+    _ = write(file, "shim-io", 7)
+    close(file)
+  }
+
+  private func run(epoll: Int32, bell: Int32) -> Never {
+    nameThread()
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+    var events = [epoll_event](repeating: epoll_event(), count: 64)
+    while true {
+      let count = epoll_wait(epoll, &events, Int32(events.count), timeout())
+      precondition(count >= 0 || errno == EINTR, "epoll_wait: errno \(errno)")
+      for event in events.prefix(Int(max(0, count))) {
+        let token = event.data.u64
+        if token == Self.bellToken {
+          _ = recv(bell, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
+        } else if let connection = state.withLock({ $0.connections[token] }) {
+          connection.ready(sending: event.events & EPOLLOUT.rawValue != 0, buffer: buffer)
+        }
+      }
+      expire()
+    }
+  }
+
+  /// Milliseconds until `armed`, rounded up so that it has passed afterwards; -1 when there is no such time.
+  private func timeout() -> Int32 {
+    guard let armed = state.withLock({ $0.armed }) else { return -1 }
+    let (seconds, attoseconds) = ContinuousClock.now.duration(to: armed).components
+    if seconds < 0 || attoseconds < 0 { return 0 }
+    return Int32(min(seconds, 1 << 20) * 1000 + attoseconds / 1_000_000_000_000_000 + 1)
+  }
+
+  /// Fails the calls whose deadline has passed. Looks at every call of every connection: that is a few hundred, and
+  /// once per shortest deadline, since `armed` is left alone when calls end in time.
+  private func expire() {
+    let now = ContinuousClock.now
+    let connections: [ShimConnection] = state.withLock {
+      guard let armed = $0.armed, armed <= now else { return [] }
+      $0.armed = nil
+      return Array($0.connections.values)
+    }
+    if let next = connections.compactMap({ $0.expire(now) }).min() { wake(at: next) }
+  }
+
+  private func control(
+    _ epoll: Int32, _ operation: Int32, _ descriptor: Int32, token: UInt64, events: UInt32
+  ) throws(ConnectionEnd) {
+    var event = epoll_event()
+    event.events = events
+    event.data.u64 = token
+    guard epoll_ctl(epoll, operation, descriptor, &event) == 0 else {
+      throw .failed(call: "epoll_ctl", errno: errno)
+    }
+  }
+}
