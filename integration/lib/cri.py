@@ -129,6 +129,16 @@ class Client:
         self.call("RemoveImage", image=pb.ImageSpec(image=reference))
 
 
+def security(**fields):
+    """A LinuxContainerConfig that changes nothing but the security context."""
+    return pb.LinuxContainerConfig(security_context=pb.LinuxContainerSecurityContext(**fields))
+
+
+def resources(**fields):
+    """A LinuxContainerConfig that changes nothing but the limits."""
+    return pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(**fields))
+
+
 class Pod:
     """A sandbox that this client made."""
 
@@ -225,14 +235,16 @@ class Container:
         return wait.until(ended, f"end of container {self.config.metadata.name}", deadline)
 
     def stop(self, timeout: int = 0) -> None:
-        self.client.call("StopContainer", container_id=self.id, timeout=timeout)
+        request = pb.StopContainerRequest(container_id=self.id, timeout=timeout)
+        self.client.call("StopContainer", request, timeout=timeout + 20)
 
     def remove(self) -> None:
         self.client.call("RemoveContainer", container_id=self.id)
 
     def execute(self, *command: str, timeout: int = 10):
         """ExecSync's answer."""
-        return self.client.call("ExecSync", container_id=self.id, cmd=command, timeout=timeout)
+        request = pb.ExecSyncRequest(container_id=self.id, cmd=command, timeout=timeout)
+        return self.client.call("ExecSync", request, timeout=timeout + 20)
 
     def shell(self, script: str) -> str:
         """Standard output of a shell script that must succeed inside."""
