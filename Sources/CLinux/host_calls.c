@@ -2,8 +2,11 @@
 #include "host_calls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/openat2.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,11 +38,21 @@ int clinux_host_reap(int pidfd, int *code, int *status) {
   return 1;
 }
 
+int clinux_host_o_path(void) { return O_PATH; }
+
+const char *clinux_host_error_name(int error) { return strerrorname_np(error); }
+
+int clinux_host_eventfd(void) { return result(eventfd(0, EFD_CLOEXEC)); }
+
 int clinux_host_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
 
 int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token) {
   struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = token};
   return result(epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event));
+}
+
+int clinux_host_epoll_remove(int epoll, int descriptor) {
+  return result(epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, (void *)0));
 }
 
 int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count) {

@@ -17,5 +17,8 @@
 #if __has_include("device_filter.h")
 #include "device_filter.h"
 #endif
+#if __has_include("filesystem_calls.h")
+#include "filesystem_calls.h"
+#endif
 
 #endif

@@ -18,9 +18,19 @@ int clinux_host_pidfd_send_signal(int pidfd, int signal);
 // 1: reaped, *code is CLD_EXITED/CLD_KILLED/CLD_DUMPED and *status the code or signal; 0: still running; or -errno.
 int clinux_host_reap(int pidfd, int *code, int *status);
 
+// O_PATH of open(2), which Swift's Glibc module leaves out as a GNU extension.
+int clinux_host_o_path(void);
+
+// `ENOENT` for 2; a null pointer for a number without a name.
+const char *clinux_host_error_name(int error);
+
+// eventfd(2), close-on-exec. A descriptor, or -errno.
+int clinux_host_eventfd(void);
+
 // epoll(7) for Swift, whose Glibc module leaves it out.
 int clinux_host_epoll_create(void);
 int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token);
+int clinux_host_epoll_remove(int epoll, int descriptor);
 // Up to `count` tokens that became readable; waits without limit. A count, or -errno.
 int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count);
 

@@ -1,0 +1,205 @@
+internal import Glibc
+internal import SystemPackage
+
+/// One group of processes in every hierarchy: v1, hybrid and v2 behind one type.
+package struct Cgroup: Sendable, Hashable {
+  package let hierarchy: CgroupHierarchy
+  /// Absolute, below each mount point.
+  package let path: String
+
+  init(hierarchy: CgroupHierarchy, path: String) {
+    self.hierarchy = hierarchy
+    self.path = path
+  }
+
+  /// The node's hierarchies, from `/proc/self/mountinfo`.
+  ///
+  /// - Throws: ENODEV when none is mounted.
+  package static func mounted() throws(SystemCallError) -> CgroupHierarchy {
+    let bytes = try readSmallFile("/proc/self/mountinfo", limit: 16 << 20)
+    return try CgroupHierarchy(mountinfo: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// Makes a group below this one.
+  package func leaf(_ name: String) throws(SystemCallError) -> Cgroup {
+    try hierarchy.create(path: "\(path)/\(name)")
+  }
+
+  /// v1 and hybrid: the directories whose `tasks` a single-threaded process writes "0" to, to move itself there. Empty
+  /// on v2.
+  package var joinDirectories: [String] { hierarchy.directories.map { $0 + path } }
+
+  /// The directory in the v2 tree, joined by clone3 with CLONE_INTO_CGROUP: on v2 and hybrid; nil on v1.
+  package var unifiedDirectory: String? { hierarchy.unifiedRoot.map { $0 + path } }
+
+  /// Where the kernel counts OOM kills: `memory.events` (v2) or `memory.oom_control` (v1); empty without the controller.
+  package var memoryEventsPath: String {
+    if hierarchy.kind == .unified { return "\(unifiedDirectory ?? "")/memory.events" }
+    return directory(of: "memory").map { "\($0)/memory.oom_control" } ?? ""
+  }
+
+  /// The directory that holds a controller's files; nil where the node has no such controller.
+  package func directory(of controller: String) -> String? {
+    if hierarchy.kind == .unified { return unifiedDirectory }
+    return hierarchy.controllers[controller].map { $0 + path }
+  }
+
+  /// True when the group is there, in the hierarchy that its processes are counted in.
+  package var exists: Bool { countingDirectory.map { access($0, F_OK) == 0 } ?? false }
+
+  /// Every process in this group and the groups below it.
+  ///
+  /// - Returns: nothing for a group that is not there.
+  package func processes() throws(SystemCallError) -> [Int32] {
+    guard let countingDirectory else { return [] }
+    return try Self.processes(below: countingDirectory)
+  }
+
+  /// Kills every process in this group and below it, and those that they start meanwhile. Does not wait for their end
+  /// where the kernel kills the whole group by itself (`cgroup.kill`).
+  ///
+  /// Idempotent; a group that is not there has no processes.
+  /// - Throws: ETIMEDOUT when a group without `cgroup.kill` kept making processes for `deadline`.
+  package func kill(deadline: Duration = .seconds(5)) throws(SystemCallError) {
+    if let unifiedDirectory {
+      do {
+        return try writeKernelFile("\(unifiedDirectory)/cgroup.kill", "1")
+      } catch {
+        // Before Linux 5.14, or the group is not there: then the loop finds nothing.
+        guard error.errno == .noSuchFileOrDirectory || error.errno == Errno(rawValue: ENODEV) else { throw error }
+      }
+    }
+    try killOneByOne(deadline: deadline)
+  }
+
+  /// Removes the group and the groups below it, once their processes have ended. Idempotent.
+  ///
+  /// Blocks its thread: for a ``BlockingPool``.
+  /// - Parameter deadline: how long to wait for the last process to leave.
+  /// - Throws: EBUSY when a process was still there at the deadline.
+  package func remove(deadline: Duration = .seconds(5)) throws(SystemCallError) {
+    let end = ContinuousClock.now + deadline
+    var first: SystemCallError?
+    for directory in joinDirectories + (unifiedDirectory.map { [$0] } ?? []) {
+      do {
+        try Self.removeDirectory(directory, end: end, isTop: true)
+      } catch {
+        first = first ?? error
+      }
+    }
+    if let first { throw first }
+  }
+
+  /// v2 counts in its one tree, v1 where pids are limited.
+  private var countingDirectory: String? {
+    if hierarchy.kind == .unified { return unifiedDirectory }
+    return directory(of: "pids") ?? joinDirectories.first ?? unifiedDirectory
+  }
+
+  private static func processes(below directory: String) throws(SystemCallError) -> [Int32] {
+    let bytes: [UInt8]
+    do {
+      bytes = try readSmallFile("\(directory)/cgroup.procs", limit: 64 << 20)
+    } catch {
+      // ENODEV: removed after it was opened.
+      if error.errno == .noSuchFileOrDirectory || error.errno == Errno(rawValue: ENODEV) { return [] }
+      throw error
+    }
+    var pids = bytes.split(separator: UInt8(ascii: "\n")).compactMap { Int32(String(decoding: $0, as: UTF8.self)) }
+    for child in children(of: directory) { pids += try processes(below: child) }
+    return pids
+  }
+
+  private static func children(of directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      guard entry.pointee.d_type == UInt8(DT_DIR) else { continue }
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
+        tuple.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append("\(directory)/\(name)") }
+    }
+    return names
+  }
+
+  // MARK: Killing without cgroup.kill
+
+  private func killOneByOne(deadline: Duration) throws(SystemCallError) {
+    let end = ContinuousClock.now + deadline
+    // Frozen processes cannot fork; they die once they are thawed.
+    if let freezer = directory(of: "freezer"), hierarchy.directories.contains(where: { freezer == $0 + path }) {
+      try? writeKernelFile("\(freezer)/freezer.state", "FROZEN")
+    }
+    defer {
+      if let freezer = directory(of: "freezer") { try? writeKernelFile("\(freezer)/freezer.state", "THAWED") }
+    }
+    while true {
+      let pids = try processes()
+      if pids.isEmpty { return }
+      var signalled = 0
+      for pid in pids { signalled += try killMember(pid) }
+      // All of them were dying already: they have been told, and the rest is remove's wait.
+      if signalled == 0 { return }
+      guard ContinuousClock.now < end else {
+        throw SystemCallError(call: "kill", errno: .timedOut, subject: "\(pids.count) processes of cgroup \(path)")
+      }
+    }
+  }
+
+  /// - Returns: 1 when it was running and got the signal, else 0.
+  private func killMember(_ pid: Int32) throws(SystemCallError) -> Int {
+    do throws(SystemCallError) {
+      let pidfd = try Pidfd.open(pid: pid)
+      // The number may have been another's by the time it was opened; a member now is the one that we hold.
+      guard !pidfd.hasExited(), try processes().contains(pid) else { return 0 }
+      try pidfd.send(signal: SIGKILL)
+      return 1
+    } catch {
+      // EINVAL: a thread of another group's leader.
+      if error.errno == .noSuchProcess || error.errno == .invalidArgument { return 0 }
+      throw error
+    }
+  }
+
+  // MARK: Removing
+
+  private static func removeDirectory(
+    _ directory: String, end: ContinuousClock.Instant, isTop: Bool
+  ) throws(SystemCallError) {
+    var pause: Int32 = 1
+    while rmdir(directory) != 0 {
+      let reason = Errno(rawValue: errno)
+      if reason == .noSuchFileOrDirectory { return }
+      guard reason == .resourceBusy else { throw SystemCallError(call: "rmdir", errno: reason, subject: directory) }
+      let children = children(of: directory)
+      for child in children { try removeDirectory(child, end: end, isTop: false) }
+      if !children.isEmpty { continue }
+      guard ContinuousClock.now < end else {
+        let pids = (try? processes(below: directory)) ?? []
+        throw SystemCallError(call: "rmdir", errno: .resourceBusy, subject: "\(directory) with processes \(pids)")
+      }
+      waitForChange(of: directory, milliseconds: pause)
+      pause = min(pause * 2, 50)
+    }
+  }
+
+  /// v2 tells by POLLPRI on `cgroup.events` when the last process has left; v1 has nothing to wait on.
+  private static func waitForChange(of directory: String, milliseconds: Int32) {
+    guard let events = try? OwnedFD.open("\(directory)/cgroup.events", flags: O_RDONLY) else {
+      _ = poll(nil, 0, milliseconds)
+      return
+    }
+    events.withRawDescriptor { raw in
+      // Read once: the kernel reports changes since the last read.
+      let bytes = (try? readAll(raw, limit: 4096, subject: directory)) ?? []
+      if String(decoding: bytes, as: UTF8.self).contains("populated 0") {
+        _ = poll(nil, 0, 1)
+        return
+      }
+      var entry = pollfd(fd: raw, events: Int16(POLLPRI), revents: 0)
+      _ = poll(&entry, 1, milliseconds)
+    }
+  }
+}

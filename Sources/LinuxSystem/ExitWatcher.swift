@@ -1,0 +1,124 @@
+internal import CLinux
+internal import Glibc
+internal import Synchronization
+internal import SystemPackage
+
+/// Tells when processes end: one thread, one epoll(7), any number of pidfds.
+package final class ExitWatcher: Sendable {
+  private let registry: Registry
+
+  /// - Throws: EMFILE and the like.
+  package init() throws(SystemCallError) {
+    let registry = try Registry()
+    self.registry = registry
+    startThread { registry.serve() }
+  }
+
+  deinit { registry.end() }
+
+  /// Returns once the process has ended (it may still have to be reaped by its parent).
+  ///
+  /// - Throws: CancellationError; ``SystemCallError``.
+  package func exit(of process: borrowing Pidfd) async throws {
+    let raw = try process.withRawDescriptor { (raw) throws(SystemCallError) in
+      try checked("dup", "pidfd \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) }
+    }
+    let wait = ExitWait(OwnedFD(owning: raw), token: registry.nextToken())
+    defer { registry.remove(wait) }
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+        if wait.begin(continuation) { registry.add(wait) }
+      }
+    } onCancel: {
+      wait.finish(.failure(CancellationError()))
+    }
+  }
+}
+
+/// One caller's wait: whoever finishes it first resumes the caller.
+private final class ExitWait: Sendable {
+  private enum Phase {
+    case idle
+    case waiting(CheckedContinuation<Void, any Error>)
+    case finished(Result<Void, any Error>)
+  }
+
+  let token: UInt64
+  let descriptor: SharedFD
+  private let phase = Mutex(Phase.idle)
+
+  init(_ descriptor: consuming OwnedFD, token: UInt64) {
+    self.descriptor = SharedFD(descriptor)
+    self.token = token
+  }
+
+  /// - Returns: false when it had been finished; the continuation was resumed then.
+  func begin(_ continuation: CheckedContinuation<Void, any Error>) -> Bool {
+    let known: Result<Void, any Error>? = phase.withLock { phase in
+      if case .finished(let result) = phase { return result }
+      phase = .waiting(continuation)
+      return nil
+    }
+    if let known { continuation.resume(with: known) }
+    return known == nil
+  }
+
+  func finish(_ result: Result<Void, any Error>) {
+    let continuation: CheckedContinuation<Void, any Error>? = phase.withLock { phase in
+      defer { if case .finished = phase {} else { phase = .finished(result) } }
+      if case .waiting(let continuation) = phase { return continuation }
+      return nil
+    }
+    continuation?.resume(with: result)
+  }
+}
+
+/// The kernel's list and ours.
+private final class Registry: Sendable {
+  private static let stopToken: UInt64 = 0
+  private let epoll: SharedFD
+  private let stop: SharedFD
+  private let last = Atomic<UInt64>(0)
+  private let waits = Mutex<[UInt64: ExitWait]>([:])
+
+  /// Never used twice, so that an event that is late finds nobody.
+  func nextToken() -> UInt64 { last.add(1, ordering: .relaxed).newValue }
+
+  init() throws(SystemCallError) {
+    epoll = SharedFD(OwnedFD(owning: try checkedResult("epoll_create1", "exits") { clinux_host_epoll_create() }))
+    stop = SharedFD(OwnedFD(owning: try checkedResult("eventfd", "exits") { clinux_host_eventfd() }))
+    let (epoll, stop) = (epoll, stop)
+    try checkedResult("epoll_ctl", "exits") { clinux_host_epoll_add_once(epoll.raw, stop.raw, Self.stopToken) }
+  }
+
+  func add(_ wait: ExitWait) {
+    waits.withLock { $0[wait.token] = wait }
+    let result = clinux_host_epoll_add_once(epoll.raw, wait.descriptor.raw, wait.token)
+    guard result < 0 else { return }
+    wait.finish(
+      .failure(SystemCallError(call: "epoll_ctl", errno: Errno(rawValue: -result), subject: "pidfd of an exit")))
+  }
+
+  /// Before the descriptor closes: the kernel keys its list by file and number, and others share the file.
+  func remove(_ wait: ExitWait) {
+    _ = clinux_host_epoll_remove(epoll.raw, wait.descriptor.raw)
+    waits.withLock { $0[wait.token] = nil }
+  }
+
+  func end() {
+    var one: UInt64 = 1
+    write(stop.raw, &one, 8)
+  }
+
+  func serve() {
+    var tokens = [UInt64](repeating: 0, count: 64)
+    while true {
+      let count = clinux_host_epoll_wait(epoll.raw, &tokens, Int32(tokens.count))
+      precondition(count >= 0 || count == -EINTR, "epoll_wait: errno \(-count)")
+      for token in tokens.prefix(max(0, Int(count))) {
+        if token == Self.stopToken { return }
+        waits.withLock { $0[token] }?.finish(.success(()))
+      }
+    }
+  }
+}
