@@ -1,0 +1,114 @@
+"""Limits as the kernel has them, on cgroup v1, hybrid and v2."""
+
+import pathlib
+
+import pytest
+
+from lib.census import CGROUPS, controllers
+from lib.cri import SLEEPER, resources
+from lib.stubs import pb
+
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()
+
+
+def group(daemon, id: str, controller: str) -> pathlib.Path:
+    """The directory of a container or sandbox below its pods' parent."""
+    top = CGROUPS if UNIFIED else CGROUPS / controller
+    found = [path for path in (top / daemon.base.name).rglob(f"*{id}*") if path.is_dir()]
+    assert found, f"no cgroup of {id} below {top / daemon.base.name}"
+    return min(found, key=lambda path: len(path.parts))
+
+
+def value(daemon, container, controller: str, old: str, new: str) -> str:
+    directory = group(daemon, container.id, controller)
+    return (directory / (new if UNIFIED else old)).read_text().strip()
+
+
+def test_limits_are_in_the_files(daemon, pod):
+    container = pod.run(SLEEPER, linux=resources(
+        cpu_period=50000, cpu_quota=20000, cpu_shares=512, memory_limit_in_bytes=64 << 20))
+    assert value(daemon, container, "memory", "memory.limit_in_bytes", "memory.max") == str(64 << 20)
+    if UNIFIED:
+        assert value(daemon, container, "cpu", "", "cpu.max") == "20000 50000"
+        assert value(daemon, container, "cpu", "", "cpu.weight") == "59"
+    else:
+        assert value(daemon, container, "cpu", "cpu.cfs_period_us", "") == "50000"
+        assert value(daemon, container, "cpu", "cpu.cfs_quota_us", "") == "20000"
+        assert value(daemon, container, "cpu", "cpu.shares", "") == "512"
+
+
+def test_status_gives_the_limits_back(pod):
+    asked = dict(cpu_period=50000, cpu_quota=20000, cpu_shares=512, memory_limit_in_bytes=64 << 20)
+    told = pod.create(SLEEPER, linux=resources(**asked)).status().resources.linux
+    assert {key: getattr(told, key) for key in asked} == asked
+
+
+def test_what_was_not_asked_for_is_not_limited(daemon, pod):
+    container = pod.run(SLEEPER)
+    limit = value(daemon, container, "memory", "memory.limit_in_bytes", "memory.max")
+    assert limit == "max" or int(limit) > 1 << 60
+    quota = value(daemon, container, "cpu", "cpu.cfs_quota_us", "cpu.max")
+    assert quota.split()[0] in ("max", "-1")
+
+
+def test_processes_are_in_their_group_in_every_controller(daemon, pod):
+    container = pod.run(SLEEPER)
+    pid = container.info()["pid"]
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    placed = {line.split(":")[1]: line.split(":")[2] for line in lines}
+    wanted = {"memory", "cpu", "pids", "devices", "freezer"} if not UNIFIED else {""}
+    for controller in wanted:
+        assert container.id in placed[controller], (controller, lines)
+
+
+def test_a_command_runs_inside_the_containers_group(daemon, pod):
+    container = pod.run(SLEEPER)
+    assert container.id in container.shell("cat /proc/self/cgroup") or UNIFIED
+
+
+def test_the_pods_parent_is_neither_limited_nor_removed(cri, daemon):
+    pod = cri.run_pod()
+    tops = [top / daemon.base.name for top in controllers() if (top / daemon.base.name).is_dir()]
+    assert tops
+    pod.remove()
+    assert all(top.is_dir() for top in tops)
+
+
+def test_a_deep_parent_is_used_as_given(cri, daemon):
+    parent = f"{cri.cgroup_parent}/burstable/podx"
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=parent))
+    container = pod.run(SLEEPER)
+    assert f"{parent}/" in pathlib.Path(f"/proc/{container.info()['pid']}/cgroup").read_text()
+    pod.remove()
+    for top in controllers():
+        for directory in (parent, f"{cri.cgroup_parent}/burstable"):
+            path = top / directory.strip("/")
+            if path.is_dir():
+                path.rmdir()  # empty: the pod left nothing in it
+
+
+def test_an_empty_parent_means_our_own(cri):
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig())
+    container = pod.run(SLEEPER)
+    assert "/swiftlet/" in pathlib.Path(f"/proc/{container.info()['pid']}/cgroup").read_text()
+
+
+def test_the_number_of_processes_is_told_by_the_group(daemon, pod):
+    container = pod.run(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+    directory = group(daemon, container.id, "pids")
+
+    def processes() -> int:
+        return sum(len((path / "cgroup.procs").read_text().split()) for path in [directory, *directory.rglob("*")]
+                   if path.is_dir())
+
+    from lib import wait
+    wait.until(lambda: processes() == 3, "three processes")
+
+
+@pytest.mark.parametrize("parent", ["/../../escape", "/a/../../b", "/a\nb"])
+def test_a_parent_that_leads_elsewhere_is_refused(cri, parent):
+    import grpc
+
+    refused = cri.refused("RunPodSandbox", config=cri.pod_config(
+        linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent + parent)))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
