@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "Store": LOW | {"CSQLite"},
     "PodNetwork": LOW | {"CNetlink", "CNFTables"},
     "ImageStore": LOW | {"CArchive"},
-    "ShimProtocol": LOW,
+    "ShimProtocol": LOW | {"CLinux"},
     "CRIProtocol": set(),
     "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "PodNetwork", "Seccomp", "Store"},
     "CRIClient": {"CRIProtocol", "RuntimeModel"},

@@ -1,5 +1,5 @@
-package import RuntimeModel
 import Glibc
+package import RuntimeModel
 
 /// Why a connection to a shim is no more.
 package enum ConnectionEnd: Error, Sendable, Hashable, CustomStringConvertible {

@@ -45,7 +45,7 @@ package final class ShimClient: Sendable {
   package func close() { connection.close(.closedHere) }
 
   /// Has `observer` called once when the connection ends, whoever ends it; at once if it has ended. It runs on the
-  /// thread that serves all shims, or on that of the closer: it must not block.
+  /// thread that serves all shims, or on that of the closer: it must not block, nor keep the client alive.
   package func onClose(_ observer: @escaping @Sendable (ConnectionEnd) -> Void) { connection.observe(observer) }
 
   private static func adopting(_ descriptor: Int32) throws(ConnectionEnd) -> ShimClient {

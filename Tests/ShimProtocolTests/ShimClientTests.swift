@@ -9,15 +9,18 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct ShimClientTests {
   @Test func `a call carries its message and brings its answer`() async throws {
     let (client, shim) = try FakeShim.connected()
-    async let response = client.kill(.with { $0.containerID = "c"; $0.signal = 15 })
+    let request = Swiftlet_Shim_V1_KillRequest.with {
+      $0.containerID = "c"
+      $0.signal = 15
+    }
+    async let response = client.kill(request)
     var requests = shim.requests.makeAsyncIterator()
     let call = try #require(await requests.next())
     #expect(call.stream == 1)
     #expect(call.request.service == "swiftlet.shim.v1.Shim")
     #expect(call.request.method == "Kill")
     #expect((1...30_000_000_000).contains(call.request.timeoutNano))
-    let request = try Swiftlet_Shim_V1_KillRequest(serializedBytes: call.request.payload)
-    #expect(request.containerID == "c" && request.signal == 15)
+    #expect(try Swiftlet_Shim_V1_KillRequest(serializedBytes: call.request.payload) == request)
     try shim.answer(call, Swiftlet_Shim_V1_KillResponse())
     _ = try await response
   }
@@ -39,7 +42,8 @@ import Testing
       #expect(calls.map(\.stream) == (0..<100).map { $0 * 2 + 1 })
       for call in calls.shuffled() {
         let request = try Swiftlet_Shim_V1_StartRequest(serializedBytes: call.request.payload)
-        try shim.answer(call, Swiftlet_Shim_V1_StartResponse.with { $0.pid = Int32(request.containerID) ?? 0 }, piece: 5)
+        try shim.answer(
+          call, Swiftlet_Shim_V1_StartResponse.with { $0.pid = Int32(request.containerID) ?? 0 }, piece: 5)
       }
       try await group.waitForAll()
     }
@@ -53,7 +57,11 @@ import Testing
     let answer = Swiftlet_Shim_V1_Response.with {
       $0.status.code = 9
       $0.status.message = "exec /bin/nothing: no such file"
-      $0.status.failure = .with { $0.step = "exec"; $0.errno = ENOENT; $0.subject = "/bin/nothing" }
+      $0.status.failure = .with {
+        $0.step = "exec"
+        $0.errno = ENOENT
+        $0.subject = "/bin/nothing"
+      }
     }
     try shim.answer(call.stream, answer)
     let error = try await #require(throws: ShimCallError.self) { _ = try await response.value }
