@@ -23,9 +23,9 @@ package struct RootHandle: ~Copyable, Sendable {
     /// Of a device node.
     package var rawDevice: UInt64
 
-    package var isDirectory: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFDIR) }
-    package var isRegularFile: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFREG) }
-    package var isSymbolicLink: Bool { mode & UInt32(S_IFMT) == UInt32(S_IFLNK) }
+    package var isDirectory: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFDIR) }
+    package var isRegularFile: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFREG) }
+    package var isSymbolicLink: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFLNK) }
 
     package init(descriptor raw: Int32, subject: String) throws(SystemCallError) {
       var status = Glibc.stat()
