@@ -40,6 +40,70 @@ package struct NetworkConfiguration: Sendable, Hashable {
 
   /// - Throws: `NetworkError.configuration` naming the first key whose value cannot work.
   package func validated() throws(NetworkError) {
-    throw .unimplemented("validation")
+    try Self.checkName(bridge, longest: 12, key: "bridge")
+    try Self.checkName(interfacePrefix, longest: 7, key: "interface_prefix")
+    guard !bridge.hasPrefix(interfacePrefix) || bridge.utf8.count != interfacePrefix.utf8.count + 8 else {
+      throw .configuration(key: "bridge", reason: "\"\(bridge)\" could be the name of a pod's interface")
+    }
+    try checkPodBlocks()
+    for (key, texts) in [("cluster_cidrs", clusterCIDRs), ("non_masquerade_cidrs", nonMasqueradeCIDRs)] {
+      for text in texts { _ = try Self.block(text, key: key) }
+    }
+    if let mtu, !(576...65535).contains(mtu) {
+      throw .configuration(key: "mtu", reason: "\(mtu) is not within 576 and 65535")
+    }
+    if let mtu, mtu < 1280, podCIDRs.contains(where: { $0.contains(":") }) {
+      throw .configuration(key: "mtu", reason: "\(mtu) is below 1280, which IPv6 needs")
+    }
+    guard groupID > 0, groupID < 1 << 30 else {
+      throw .configuration(key: "group_id", reason: "\(groupID) is not within 1 and \((1 << 30) - 1)")
+    }
+    if addressing == .switched { throw .unimplemented("network.addressing = \"switched\"") }
+  }
+
+  private func checkPodBlocks() throws(NetworkError) {
+    let key = "pod_cidrs"
+    guard !podCIDRs.isEmpty else { throw .configuration(key: key, reason: "is empty") }
+    var families: Set<AddressFamily> = []
+    for text in podCIDRs {
+      let block = try Self.block(text, key: key)
+      guard families.insert(block.family).inserted else {
+        throw .configuration(key: key, reason: "\(text) is a second block of its family")
+      }
+      guard block.prefix <= block.family.width - 2 else {
+        throw .configuration(
+          key: key, reason: "\(text) has no room for a pod: at most /\(block.family.width - 2)")
+      }
+      guard block.prefix >= 8, !Self.special.contains(where: block.overlaps) else {
+        throw .configuration(key: key, reason: "\(text) holds loopback, link-local or multicast addresses")
+      }
+    }
+  }
+
+  /// Blocks that no pod can have: RFC 6890, RFC 4291.
+  private static let special = [
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8",
+  ].compactMap { AddressBlock($0) }
+
+  private static func block(_ text: String, key: String) throws(NetworkError) -> AddressBlock {
+    guard let block = AddressBlock(text) else {
+      throw .configuration(key: key, reason: "\"\(text)\" is not a CIDR block without host bits")
+    }
+    return block
+  }
+
+  /// Names that the kernel, nftables and sysctl paths all take as they are.
+  private static func checkName(_ name: String, longest: Int, key: String) throws(NetworkError) {
+    let isPlain = name.utf8.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+    guard isPlain, (1...longest).contains(name.utf8.count) else {
+      throw .configuration(key: key, reason: "\"\(name)\" is not 1 to \(longest) letters, digits, - or _")
+    }
   }
 }

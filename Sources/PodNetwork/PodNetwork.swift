@@ -1,30 +1,196 @@
-package import Logging
+internal import LinuxSystem
+internal import Logging
 package import RuntimeModel
+internal import Synchronization
 
 /// The pods' network on this node: one bridge, one veth pair per sandbox, rules of its own.
 ///
-/// It works in the network namespace that the calling process is in when `open` is called.
+/// It works in the network namespace that the calling process is in when `open` is called. One thread writes to the
+/// kernel, one listens to it; traffic needs neither.
 package final class PodNetwork: Sendable {
   /// What `open` found and repaired.
   package let report: NetworkReport
 
-  private init(report: NetworkReport) { self.report = report }
+  let plan: NetworkPlan
+  let logger: Logger
+  let writer: SerialThread
+  let host: HostSide
+  let observer: Observer
+  let maker = NamespaceMaker()
+  let ledger: Mutex<Ledger>
+  let health: Mutex<Health>
+  let cursor: CursorFile?
 
-  package static func open(
-    _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease], logger: Logger
-  ) async throws(NetworkError) -> PodNetwork { throw .unimplemented("open") }
+  init(
+    report: NetworkReport, host: HostSide, writer: SerialThread, observer: Observer, ledger: Ledger, health: Health,
+    cursor: CursorFile?
+  ) {
+    self.report = report
+    self.plan = host.plan
+    self.logger = host.logger
+    self.writer = writer
+    self.host = host
+    self.observer = observer
+    self.ledger = Mutex(ledger)
+    self.health = Mutex(health)
+    self.cursor = cursor
+  }
 
-  package func reserveLease() throws(NetworkError) -> AddressLease { throw .unimplemented("reserveLease") }
+  deinit {
+    writer.stop()
+    observer.stop()
+  }
 
-  package func giveBack(_ lease: AddressLease) {}
+  // MARK: leases
 
+  /// Chooses the next free address in memory; the caller writes it down in the transaction of its sandbox.
+  /// - Throws: `addressExhausted`.
+  package func reserveLease() throws(NetworkError) -> AddressLease {
+    let now = bootTime()
+    let result = ledger.withLock { ledger -> Result<UInt32, NetworkError> in
+      if let number = ledger.allocator.reserve(at: now) { return .success(number) }
+      return .failure(
+        .addressExhausted(
+          cidrs: plan.podBlocks.map(\.description).joined(separator: " and "), used: ledger.allocator.used,
+          quarantined: ledger.allocator.resting(at: now)))
+    }
+    let number = try result.get()
+    if let cursor {
+      let next = ledger.withLock { $0.allocator.cursor }
+      writer.submit { cursor.write(next) }
+    }
+    return plan.lease(number)
+  }
+
+  /// Undoes `reserveLease` when the transaction failed. After `detach` it does nothing, since that gave the lease back.
+  package func giveBack(_ lease: AddressLease) {
+    guard let number = plan.number(of: lease) else { return }
+    ledger.withLock { $0.gaveBack(lease, number: number, at: bootTime()) }
+  }
+
+  // MARK: pods
+
+  /// Makes a namespace and puts it on the network. On failure nothing is left but the lease, which the caller gives back
+  /// by `detach` or `giveBack`.
   package func attach(
     sandbox: Identifier, lease: AddressLease, ports: [HostPort] = []
-  ) async throws(NetworkError) -> Attachment { throw .unimplemented("attach") }
+  ) async throws(NetworkError) -> Attachment {
+    guard ports.isEmpty else { throw .unimplemented("host ports") }
+    guard let number = plan.number(of: lease), let mac = MACAddress(lease.mac) else {
+      throw .configuration(key: "pod_cidrs", reason: "lease \(lease.addresses) is not of these blocks")
+    }
+    let clock = ContinuousClock()
+    let start = clock.now
+    let namespace = try await maker.make()
+    let made = clock.now
+    let steps = try await writer.run { [self] () throws(NetworkError) in
+      var watch = Stopwatch(clock)
+      watch.lap("queue", since: made)
+      try host.fillPairs(for: number)
+      let index = try host.makeVeth(sandbox, lease, namespace: namespace.descriptor.raw, mac: mac) { holder in
+        ledger.withLock { $0.live[holder] != nil }
+      }
+      ledger.withLock { $0.attached(sandbox, lease, number: number, index: index) }
+      watch.lap("veth")
+      do throws(NetworkError) {
+        try host.configureInside(namespace.routes, lease)
+        watch.lap("inside")
+        try host.connect(index, sandbox, lease, mac: mac)
+        watch.lap("host")
+      } catch {
+        // The pair follows its namespace, which nobody but us holds.
+        release(sandbox, lease)
+        throw error
+      }
+      return watch.laps
+    }
+    return Attachment(
+      namespace: namespace.descriptor, lease: lease, gateway: plan.gateway.description,
+      timings: [("namespace", made - start)] + steps)
+  }
 
-  package func detach(sandbox: Identifier, lease: AddressLease) async {}
+  /// Cuts the sandbox off at once, and gives its lease back: its address is handed out again 30 s after the kernel has
+  /// removed the link, which it does when the last holder of the namespace is gone. Idempotent; never waits for that.
+  package func detach(sandbox: Identifier, lease: AddressLease) async {
+    do throws(NetworkError) {
+      try await writer.run { [self] () throws(NetworkError) in release(sandbox, lease) }
+    } catch {
+      logger.debug("detach after shutdown", metadata: ["sandbox": "\(sandbox.short)"])
+    }
+  }
 
-  package func readiness() async -> NetworkReadiness { .notReady(reason: "NotBuilt", message: "not built") }
+  /// On the writer's thread.
+  private func release(_ sandbox: Identifier, _ lease: AddressLease) {
+    let action = ledger.withLock {
+      $0.detached(sandbox, lease, number: plan.number(of: lease), at: bootTime())
+    }
+    guard case .cut(let index) = action else { return }
+    host.cut(index, lease)
+    observer.wake()
+  }
 
-  package func shutdown() async {}
+  // MARK: the whole
+
+  /// Whether pods get a network now: bridge up with its addresses, rules there, forwarding on. At most a second old.
+  package func readiness() async -> NetworkReadiness {
+    let health = health.withLock { $0 }
+    if let known = health.known, ContinuousClock.now - known.at < .seconds(1) { return known.readiness }
+    guard let found = await observer.check(bridge: health.bridge, rules: health.rules) else {
+      return .notReady(reason: "ShutDown", message: "the pod network is shut down")
+    }
+    self.health.withLock { current in
+      if current.epoch == health.epoch { current.known = (found, .now) }
+    }
+    return found
+  }
+
+  /// Ends our threads. Links, rules and traffic stay.
+  package func shutdown() async {
+    observer.stop()
+    writer.stop()
+  }
+
+  /// Removes everything that is ours from the kernel: all pods' links, the bridge, both tables.
+  package func uninstall() async throws(NetworkError) {
+    try await writer.run { [self] () throws(NetworkError) in
+      try host.remove(try host.routes.links().filter(host.isOurs).map(\.index))
+      try host.removeRules()
+      try host.removeBridge()
+    }
+    await shutdown()
+  }
+}
+
+/// What we last knew about the network's state.
+struct Health: Sendable {
+  var bridge: Int32
+  var rules: RuleFingerprint
+  var known: (readiness: NetworkReadiness, at: ContinuousClock.Instant)?
+  /// Grows with every event that makes `known` doubtful.
+  var epoch = 0
+  /// When a failed repair is tried again.
+  var retryAt: Duration?
+
+  mutating func doubt() {
+    epoch += 1
+    known = nil
+  }
+}
+
+/// Times of steps in a row.
+private struct Stopwatch {
+  private(set) var laps: [(step: String, duration: Duration)] = []
+  private let clock: ContinuousClock
+  private var last: ContinuousClock.Instant
+
+  init(_ clock: ContinuousClock) {
+    self.clock = clock
+    last = clock.now
+  }
+
+  mutating func lap(_ step: String, since begin: ContinuousClock.Instant? = nil) {
+    let now = clock.now
+    laps.append((step, now - (begin ?? last)))
+    last = now
+  }
 }

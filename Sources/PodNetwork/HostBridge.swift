@@ -1,0 +1,194 @@
+internal import CNetlink
+internal import Glibc
+internal import Logging
+internal import RuntimeModel
+
+/// The bridge and what the node itself must allow.
+extension HostSide {
+  /// Looks for the bridge without changing anything.
+  /// - Throws: `bridgeTaken` when the name is somebody else's.
+  func findBridge() throws(NetworkError) -> Link? {
+    guard let found = try routes.link(named: plan.bridge) else {
+      bridge = 0
+      return nil
+    }
+    guard found.kind == "bridge" else { throw .bridgeTaken(name: plan.bridge, reason: "it is \(describe(found))") }
+    guard found.alias == LinkAlias.bridge || found.group == plan.configuration.groupID else {
+      throw .bridgeTaken(name: plan.bridge, reason: "it is a bridge without our alias \"\(LinkAlias.bridge)\"")
+    }
+    bridge = found.index
+    return found
+  }
+
+  /// Makes the bridge, or makes what is there as it should be.
+  /// - Parameter live: leases whose gateway must stay although the configuration has another CIDR now.
+  /// - Returns: what was changed, for people; empty when all was so already.
+  /// - Throws: `bridgeTaken` when the name is somebody else's.
+  func ensureBridge(live: [AddressLease]) throws(NetworkError) -> [String] {
+    var changes: [String] = []
+    let link: Link
+    if let found = try findBridge() {
+      link = found
+    } else {
+      changes.append("made bridge \(plan.bridge)")
+      link = try makeBridge()
+    }
+    bridge = link.index
+    changes += try adjust(link)
+    changes += try adjustAddresses(live: live.flatMap { addresses($0) })
+    if !link.isUp {
+      try routes.run { batch throws(NetworkError) in
+        try batch.add("set up", plan.bridge, RouteMessage.change(link.index, up: true))
+      }
+      changes.append("set \(plan.bridge) up")
+    }
+    return changes
+  }
+
+  private func makeBridge() throws(NetworkError) -> Link {
+    let outcomes = try routes.run { batch throws(NetworkError) in
+      try batch.add(
+        "create bridge", plan.bridge,
+        RouteMessage.createBridge(
+          name: plan.bridge, group: plan.configuration.groupID, mac: plan.bridgeMAC, mtu: plan.mtu))
+    }
+    let index = try index(of: plan.bridge, outcomes)
+    try routes.run { batch throws(NetworkError) in
+      try batch.add(
+        "mark bridge", plan.bridge, tolerating: [EAFNOSUPPORT],
+        RouteMessage.noLinkLocal(index, alias: LinkAlias.bridge))
+      try batch.add("quieten bridge", plan.bridge, RouteMessage.quietBridge(index))
+    }
+    guard let link = try routes.link(index: index) else { throw .kernel("find", ENODEV, plan.bridge) }
+    return link
+  }
+
+  /// Takes the bridge away; its ports stay.
+  func removeBridge() throws(NetworkError) {
+    guard let found = try findBridge() else { return }
+    try routes.run { batch throws(NetworkError) in
+      try batch.add("remove bridge", plan.bridge, tolerating: [ENODEV], RouteMessage.delete(found.index))
+    }
+    bridge = 0
+  }
+
+  private func adjust(_ link: Link) throws(NetworkError) -> [String] {
+    var changes: [String] = []
+    let batch = RouteBatch()
+    if link.alias != LinkAlias.bridge {
+      try batch.add("mark bridge", plan.bridge, RouteMessage.change(link.index, alias: LinkAlias.bridge))
+      changes.append("marked \(plan.bridge)")
+    }
+    if link.mac != plan.bridgeMAC.bytes {
+      try batch.add("set address of", plan.bridge, RouteMessage.change(link.index, mac: plan.bridgeMAC))
+      changes.append("set the MAC of \(plan.bridge)")
+    }
+    if link.mtu != plan.mtu {
+      try batch.add("set MTU \(plan.mtu) of", plan.bridge, RouteMessage.change(link.index, mtu: plan.mtu))
+      changes.append("set the MTU of \(plan.bridge) to \(plan.mtu)")
+    }
+    try routes.run(batch)
+    return changes
+  }
+
+  private func adjustAddresses(live: [IPAddress]) throws(NetworkError) -> [String] {
+    var changes: [String] = []
+    let present = try routes.addresses(of: bridge)
+    let wanted = Set(plan.bridgeAddresses.map { InterfaceAddress(address: $0.address, prefix: $0.prefix) })
+    let batch = RouteBatch()
+    for one in wanted.subtracting(present).sorted(by: { $0.address < $1.address }) {
+      let text = "\(one.address)/\(one.prefix)"
+      try batch.add(
+        "add address \(text) to", plan.bridge, RouteMessage.address(bridge, one.address, prefix: one.prefix))
+      changes.append("added address \(text) to \(plan.bridge)")
+    }
+    for one in present.subtracting(wanted) {
+      let block = AddressBlock(one.address, prefix: one.prefix)
+      if live.contains(where: block.contains) { continue }
+      let text = "\(one.address)/\(one.prefix)"
+      try batch.add(
+        "remove address \(text) from", plan.bridge, tolerating: [EADDRNOTAVAIL],
+        RouteMessage.address(bridge, one.address, prefix: one.prefix, remove: true))
+      changes.append("removed address \(text) from \(plan.bridge)")
+    }
+    try routes.run(batch)
+    return changes
+  }
+
+  /// Another route into a pod CIDR would take the pods' answers elsewhere.
+  func checkRoutes() throws(NetworkError) {
+    for block in plan.podBlocks {
+      for route in try routes.routes(block.family)
+      where route.destination.prefix > 0 && route.interface != bridge && route.destination.overlaps(block) {
+        let device = try routes.link(index: route.interface)?.name ?? "several interfaces"
+        throw .routeOverlap(cidr: "\(block)", route: "\(route.destination) on \(device)")
+      }
+    }
+  }
+
+  // MARK: sysctls
+
+  /// Forwarding, and what keeps routing over one bridge honest. Every write is logged, none is repeated.
+  func applySysctls() throws(NetworkError) {
+    if plan.ipv4 != nil {
+      try set("ipv4/ip_forward", "1")
+      try set("ipv4/conf/\(plan.bridge)/send_redirects", "0")
+      try set("ipv4/conf/\(plan.bridge)/rp_filter", "2")
+    }
+    if plan.ipv6 != nil { try applyIPv6Sysctls() }
+    try applyBridgeNetfilter()
+  }
+
+  /// - Throws: where IPv6 is configured here, but off in the kernel.
+  func checkIPv6() throws(NetworkError) {
+    guard plan.ipv6 != nil else { return }
+    for name in ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"] where Sysctl.read(name) != "0" {
+      throw .configuration(
+        key: "pod_cidrs", reason: "has an IPv6 block, but the node has no IPv6: see \(Sysctl.path(name))")
+    }
+  }
+
+  private func applyIPv6Sysctls() throws(NetworkError) {
+    if Sysctl.read("ipv6/conf/all/forwarding") != "1" {
+      // A forwarding node stops believing router advertisements, unless it is told to go on (accept_ra 2).
+      for route in try routes.routes(.ipv6) where route.destination.prefix == 0 {
+        guard let name = try routes.link(index: route.interface)?.name else { continue }
+        if Sysctl.read("ipv6/conf/\(name)/accept_ra") == "1" { try set("ipv6/conf/\(name)/accept_ra", "2") }
+      }
+      try set("ipv6/conf/all/forwarding", "1")
+    }
+    try set("ipv6/conf/\(plan.bridge)/accept_ra", "0")
+    try set("ipv6/conf/\(plan.bridge)/accept_redirects", "0")
+  }
+
+  /// With br_netfilter in the path, host ports of pods of one node fail unless the ports are set otherwise.
+  private func applyBridgeNetfilter() throws(NetworkError) {
+    let names = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"]
+    switch plan.configuration.bridgeNfCall {
+    case .off:
+      for name in names where Sysctl.read(name) != nil { try set(name, "0") }
+    case .keep:
+      port.isFiltered = names.contains { Sysctl.read($0) == "1" }
+    }
+  }
+
+  func set(_ name: String, _ value: String) throws(NetworkError) {
+    let before = Sysctl.read(name)
+    guard before != value else { return }
+    let failed = Sysctl.write(name, value)
+    guard failed == 0 else { throw .kernel("write \(value) to", failed, Sysctl.path(name)) }
+    logger.notice(
+      "sysctl written",
+      metadata: ["file": "\(Sysctl.path(name))", "before": "\(before ?? "")", "now": "\(value)"])
+  }
+}
+
+/// The MTU that a node's own way out has.
+func defaultMTU(_ routes: NetlinkSocket) throws(NetworkError) -> UInt32 {
+  for family in AddressFamily.allCases {
+    let ways = try routes.routes(family).filter { $0.destination.prefix == 0 && $0.interface != 0 }
+    guard let way = ways.min(by: { $0.metric < $1.metric }) else { continue }
+    if let mtu = try routes.link(index: way.interface)?.mtu, mtu >= 576 { return min(mtu, 65535) }
+  }
+  return 1500
+}

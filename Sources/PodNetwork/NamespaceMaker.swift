@@ -1,0 +1,78 @@
+internal import CNetlink
+internal import Glibc
+internal import LinuxSystem
+internal import Synchronization
+
+/// Makes network namespaces, each on a thread of its own that ends with it: unshare(2) moves the calling thread, and no
+/// thread of the daemon may ever be seen in another namespace.
+final class NamespaceMaker: Sendable {
+  /// A namespace that nothing but this descriptor holds, and a route socket inside it.
+  struct Namespace: Sendable {
+    var descriptor: SharedFD
+    var routes: NetlinkSocket
+  }
+
+  /// The kernel makes them under one lock for the most part; more threads only wait.
+  private static let limit = 4
+
+  private struct State {
+    var running = 0
+    var waiting: [CheckedContinuation<Void, Never>] = []
+  }
+
+  private let state = Mutex(State())
+
+  /// - Throws: `namespaceLimit` where the kernel refuses one more.
+  func make() async throws(NetworkError) -> Namespace {
+    await enter()
+    defer { leave() }
+    let result: Result<Namespace, NetworkError> = await withCheckedContinuation { continuation in
+      let failed = startThread(named: "netns") {
+        continuation.resume(returning: Result { () throws(NetworkError) in try Self.makeHere() })
+      }
+      if failed != 0 {
+        continuation.resume(returning: .failure(.kernel("start", failed, "thread for a network namespace")))
+      }
+    }
+    return try result.get()
+  }
+
+  private func enter() async {
+    await withCheckedContinuation { continuation in
+      let mayGo = state.withLock { state in
+        guard state.running < Self.limit else {
+          state.waiting.append(continuation)
+          return false
+        }
+        state.running += 1
+        return true
+      }
+      if mayGo { continuation.resume() }
+    }
+  }
+
+  private func leave() {
+    let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
+      state.running -= 1
+      return nil
+    }
+    next?.resume()
+  }
+
+  private static func makeHere() throws(NetworkError) -> Namespace {
+    guard cnetlink_unshare_network() == 0 else { throw .namespaceLimit(errno: errno) }
+    let raw = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
+    guard raw >= 0 else { throw .kernel("open", errno, "/proc/thread-self/ns/net") }
+    let descriptor = SharedFD(OwnedFD(owning: raw))
+    // Before eth0 is there: duplicate address detection would hold its address back for a second, and nobody on the
+    // bridge advertises routers or may redirect.
+    for option in ["accept_dad", "accept_ra", "router_solicitations", "accept_redirects"] {
+      let name = "ipv6/conf/default/\(option)"
+      let failed = Sysctl.write(name, "0")
+      if failed == ENOENT { break }  // A kernel without IPv6.
+      if failed != 0 { throw .kernel("write 0 to", failed, "/proc/sys/net/\(name) of a new namespace") }
+    }
+    return Namespace(descriptor: descriptor, routes: try NetlinkSocket(family: NETLINK_ROUTE, receiveBuffer: 1 << 16))
+  }
+}

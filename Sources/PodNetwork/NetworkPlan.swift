@@ -1,0 +1,114 @@
+internal import RuntimeModel
+
+/// What follows from a configuration: blocks as numbers, the bridge's addresses, names.
+///
+/// Host number n of a pod is the same in both families; number 1 is the bridge.
+struct NetworkPlan: Sendable {
+  static let gatewayNumber: UInt32 = 1
+  /// The bridge's link-local address: the gateway of the pods' IPv6 routes, the same on every node.
+  static let gatewayLinkLocal = IPAddress(.ipv6, 0xfe80 << 112 | 1)
+  /// Largest prefilled or filled-at-once part of the anti-spoof sets.
+  static let pairBlock: UInt32 = 256
+
+  var configuration: NetworkConfiguration
+  var ipv4: AddressBlock?
+  var ipv6: AddressBlock?
+  /// Destinations without address translation: cluster, exceptions and our own pods, merged.
+  var direct: [AddressBlock]
+  var mtu: UInt32
+
+  /// - Parameter configuration: validated.
+  init(_ configuration: NetworkConfiguration, mtu: UInt32) {
+    self.configuration = configuration
+    let pods = configuration.podCIDRs.compactMap { AddressBlock($0) }
+    ipv4 = pods.first { $0.family == .ipv4 }
+    ipv6 = pods.first { $0.family == .ipv6 }
+    direct = AddressBlock.merged(
+      pods + (configuration.clusterCIDRs + configuration.nonMasqueradeCIDRs).compactMap { AddressBlock($0) })
+    self.mtu = mtu
+  }
+
+  var bridge: String { configuration.bridge }
+
+  var podBlocks: [AddressBlock] { [ipv4, ipv6].compactMap { $0 } }
+
+  /// Address and prefix of the bridge, one of each family, link-local last.
+  var bridgeAddresses: [(address: IPAddress, prefix: Int)] {
+    podBlocks.map { ($0.address(Self.gatewayNumber), $0.prefix) }
+      + (ipv6 == nil ? [] : [(Self.gatewayLinkLocal, 64)])
+  }
+
+  var bridgeMAC: MACAddress { mac(Self.gatewayNumber) }
+
+  /// What a pod sees as its gateway.
+  var gateway: IPAddress { ipv4?.address(Self.gatewayNumber) ?? Self.gatewayLinkLocal }
+
+  /// First and last host number a pod may get: not the network's, not the bridge's, not the broadcast address; at most
+  /// 2^24 - 1, since the number of a pod must fit names, MAC and memory.
+  var hostNumbers: ClosedRange<UInt32> {
+    var last: UInt32 = (1 << 24) - 1
+    for block in podBlocks {
+      let size = block.last.value - block.base.value
+      let usable = block.family == .ipv4 ? size - 1 : size
+      last = UInt32(min(UInt128(last), usable))
+    }
+    return (Self.gatewayNumber + 1)...last
+  }
+
+  func mac(_ number: UInt32) -> MACAddress { MACAddress(derivedFrom: nameNumber(number)) }
+
+  func lease(_ number: UInt32) -> AddressLease {
+    AddressLease(
+      ipv4: ipv4?.address(number).description, ipv6: ipv6?.address(number).description,
+      mac: mac(number).description,
+      hostInterface: configuration.interfacePrefix + hexadecimal(UInt64(nameNumber(number)), digits: 8))
+  }
+
+  /// - Returns: nil for a lease that this plan would not have given: other CIDRs, or a hand-made one.
+  func number(of lease: AddressLease) -> UInt32? {
+    for (text, block) in [(lease.ipv4, ipv4), (lease.ipv6, ipv6)] {
+      guard let text, let block, let address = IPAddress(text), block.contains(address) else { continue }
+      let number = address.value - block.base.value
+      guard number <= UInt128(hostNumbers.upperBound), hostNumbers.contains(UInt32(number)) else { return nil }
+      return UInt32(number)
+    }
+    return nil
+  }
+
+  /// - Returns: nil unless it is a name that a pod of this plan's CIDRs could have.
+  func number(ofInterface name: String) -> UInt32? {
+    let prefix = configuration.interfacePrefix
+    guard name.hasPrefix(prefix), name.utf8.count == prefix.utf8.count + 8 else { return nil }
+    guard let value = UInt32(name.dropFirst(prefix.count), radix: 16) else { return nil }
+    let base = ipv4.map { UInt32(truncatingIfNeeded: $0.base.value) } ?? 0
+    let number = value &- base
+    return hostNumbers.contains(number) ? number : nil
+  }
+
+  /// `podnet` for the default bridge; two daemons on one node have tables of their own.
+  var ruleTable: String { "podnet" + tableSuffix }
+  var guardTable: String { "podguard" + tableSuffix }
+
+  /// IFLA_GROUP of links on their way out. Outside the range of configured groups.
+  var dyingGroup: UInt32 { configuration.groupID | 1 << 30 }
+
+  private var tableSuffix: String { bridge == "podbr0" ? "" : "_" + bridge }
+
+  /// What names and MAC are made of: the IPv4 address, else the host number.
+  private func nameNumber(_ number: UInt32) -> UInt32 {
+    ipv4.map { UInt32(truncatingIfNeeded: $0.address(number).value) } ?? number
+  }
+}
+
+/// The mark we leave on a link (IFLA_IFALIAS).
+enum LinkAlias {
+  static let bridge = "podnet"
+  private static let prefix = "podnet:"
+
+  static func pod(_ sandbox: Identifier) -> String { prefix + sandbox.value }
+
+  /// - Returns: nil unless the alias is one of a pod's host end.
+  static func sandbox(_ alias: String) -> Identifier? {
+    alias.hasPrefix(prefix) ? Identifier(String(alias.dropFirst(prefix.count))) : nil
+  }
+}

@@ -1,0 +1,141 @@
+internal import CNetlink
+internal import Glibc
+internal import Synchronization
+
+/// Listens to what the kernel tells about links and rules, and answers whether the network is as it should be. It only
+/// reads; what has to be written it hands to its owner.
+final class Observer: @unchecked Sendable {
+  // The guard: everything but `jobs` and `signal`, which synchronize themselves, is touched by its one thread only,
+  // and by `open` before that thread starts.
+  enum Event: Sendable {
+    case linkGone(Int32)
+    /// The kernel dropped messages; these links are there.
+    case linksAre(Set<Int32>, known: Set<Int32>)
+    case rulesChanged
+    /// The moment that `deadline` named has come.
+    case deadline
+  }
+
+  private let plan: NetworkPlan
+  private let events: NetlinkSocket
+  private let ruleEvents: NetlinkSocket
+  private let routes: NetlinkSocket
+  private let netfilter: NetlinkSocket
+  private let signal = Signal()
+  private let jobs = Mutex<(pending: [@Sendable (Observer) -> Void], isStopped: Bool)>(([], false))
+
+  /// Subscribes at once, so that nothing that happens from here on is missed.
+  init(plan: NetworkPlan) throws(NetworkError) {
+    self.plan = plan
+    // Room for the removal of 1000 pods at once.
+    events = try NetlinkSocket(
+      family: NETLINK_ROUTE, groups: [UInt32(RTNLGRP_LINK.rawValue)], receiveBuffer: 8 << 20)
+    ruleEvents = try NetlinkSocket(family: NETLINK_NETFILTER, groups: [UInt32(NFNLGRP_NFTABLES.rawValue)])
+    routes = try NetlinkSocket(family: NETLINK_ROUTE)
+    netfilter = try NetlinkSocket(family: NETLINK_NETFILTER)
+  }
+
+  /// - Parameters:
+  ///   - knownLinks: asked before a dump, so that a link made meanwhile is not taken for gone.
+  ///   - deadline: when to send `deadline`, on the clock of `bootTime`.
+  func start(
+    knownLinks: @escaping @Sendable () -> Set<Int32>, deadline: @escaping @Sendable () -> Duration?,
+    _ report: @escaping @Sendable (Event) -> Void
+  ) throws(NetworkError) {
+    let failed = startThread(named: "net-observer") { [self] in
+      serve(knownLinks: knownLinks, deadline: deadline, report)
+    }
+    guard failed == 0 else { throw .kernel("start", failed, "thread net-observer") }
+  }
+
+  /// Looks anew at the deadline.
+  func wake() { signal.raise() }
+
+  func stop() {
+    jobs.withLock { $0.isStopped = true }
+    signal.raise()
+  }
+
+  /// What is wrong with the network right now; nil after `stop`.
+  func check(bridge: Int32, rules: RuleFingerprint) async -> NetworkReadiness? {
+    await withCheckedContinuation { continuation in
+      let isAccepted = jobs.withLock { jobs in
+        guard !jobs.isStopped else { return false }
+        jobs.pending.append { continuation.resume(returning: $0.readiness(bridge: bridge, rules: rules)) }
+        return true
+      }
+      if isAccepted { signal.raise() } else { continuation.resume(returning: nil) }
+    }
+  }
+
+  // MARK: the thread
+
+  private func serve(
+    knownLinks: @Sendable () -> Set<Int32>, deadline: @Sendable () -> Duration?, _ report: @Sendable (Event) -> Void
+  ) {
+    while true {
+      let pending = jobs.withLock { jobs in
+        defer { jobs.pending = [] }
+        return jobs
+      }
+      for job in pending.pending { job(self) }
+      if pending.isStopped { return }
+      var waiting = [events.raw, ruleEvents.raw, signal.raw].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      let timeout = deadline().map { milliseconds(until: $0) } ?? -1
+      if poll(&waiting, nfds_t(waiting.count), timeout) == 0 { report(.deadline) }
+      if waiting[2].revents != 0 { signal.clear() }
+      if waiting[0].revents != 0 { readLinkEvents(knownLinks, report) }
+      if waiting[1].revents != 0 {
+        _ = ruleEvents.drain { _, _ in }
+        report(.rulesChanged)
+      }
+    }
+  }
+
+  private func readLinkEvents(_ knownLinks: @Sendable () -> Set<Int32>, _ report: @Sendable (Event) -> Void) {
+    let isComplete = events.drain { header, payload in
+      if header.nlmsg_type == UInt16(RTM_DELLINK), let link = Link(payload) { report(.linkGone(link.index)) }
+    }
+    guard !isComplete else { return }
+    let known = knownLinks()
+    // A failed dump is tried again at the next event or deadline; nothing is declared gone on its account.
+    guard let links = try? routes.links() else { return }
+    report(.linksAre(Set(links.map(\.index)), known: known))
+  }
+
+  private func readiness(bridge: Int32, rules: RuleFingerprint) -> NetworkReadiness {
+    let name = plan.bridge
+    do throws(NetworkError) {
+      guard let link = try routes.link(named: name), link.index == bridge else {
+        return .notReady(reason: "BridgeMissing", message: "bridge \(name) is gone")
+      }
+      guard link.isUp else { return .notReady(reason: "BridgeDown", message: "bridge \(name) is down") }
+      let present = try routes.addresses(of: bridge).map(\.address)
+      for (address, prefix) in plan.bridgeAddresses where !present.contains(address) {
+        return .notReady(
+          reason: "BridgeAddressMissing", message: "bridge \(name) has lost its address \(address)/\(prefix)")
+      }
+      guard try RuleFingerprint(plan, netfilter) == rules else {
+        return .notReady(reason: "RulesMissing", message: "nftables rules of \(plan.ruleTable) were changed or removed")
+      }
+    } catch {
+      return .notReady(reason: "NetlinkFailed", message: "\(error)")
+    }
+    for sysctl in plan.forwardingSysctls where Sysctl.read(sysctl) != "1" {
+      return .notReady(reason: "ForwardingOff", message: "\(Sysctl.path(sysctl)) is not 1")
+    }
+    return .ready
+  }
+
+  private func milliseconds(until deadline: Duration) -> Int32 {
+    let left = max(.zero, deadline - bootTime()).components
+    return Int32(clamping: left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000 + 1)
+  }
+}
+
+extension NetworkPlan {
+  /// Without these no pod reaches anything but the node.
+  var forwardingSysctls: [String] {
+    (ipv4 == nil ? [] : ["ipv4/ip_forward"]) + (ipv6 == nil ? [] : ["ipv6/conf/all/forwarding"])
+  }
+}

@@ -1,0 +1,111 @@
+internal import CNetlink
+internal import Glibc
+package import Logging
+package import RuntimeModel
+internal import Synchronization
+
+extension PodNetwork {
+  /// Makes bridge and rules, or takes over those of an earlier daemon, and brings the kernel to what the leases say.
+  /// Running it again changes nothing.
+  /// - Parameters:
+  ///   - liveSandboxes: leases of all sandboxes that are not released; every other link of ours is removed.
+  ///   - logger: gets every sysctl written and everything repaired.
+  /// - Throws: what is wrong with the configuration, or stands in the way on this node; nothing new is left behind.
+  package static func open(
+    _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease], logger: Logger
+  ) async throws(NetworkError) -> PodNetwork {
+    try configuration.validated()
+    let writer = try SerialThread(name: "net-writer")
+    do throws(NetworkError) {
+      let network = try await writer.run { () throws(NetworkError) in
+        try assemble(configuration, liveSandboxes, writer, logger)
+      }
+      try network.startObserver()
+      return network
+    } catch {
+      writer.stop()
+      throw error
+    }
+  }
+
+  private static func assemble(
+    _ configuration: NetworkConfiguration, _ live: [Identifier: AddressLease], _ writer: SerialThread,
+    _ logger: Logger
+  ) throws(NetworkError) -> PodNetwork {
+    let routes = try NetlinkSocket(family: NETLINK_ROUTE)
+    let mtu = if let mtu = configuration.mtu { UInt32(mtu) } else { try defaultMTU(routes) }
+    let plan = NetworkPlan(configuration, mtu: configuration.podCIDRs.contains { $0.contains(":") } ? max(1280, mtu) : mtu)
+    let host = try HostSide(plan: plan, routes: routes, logger: logger)
+    try host.checkIPv6()
+    let isNew = try host.findBridge() == nil
+    try host.checkRoutes()
+    let observer = try Observer(plan: plan)
+    do throws(NetworkError) {
+      var report = NetworkReport()
+      report.repairs = try host.ensureBridge(live: Array(live.values))
+      try host.applySysctls()
+      let finding = try host.reconcile(live: live)
+      report.removedLinks = finding.removed.map(\.name).sorted()
+      report.lostSandboxes = finding.lost
+      report.repairs += finding.repairs
+      let cursor = configuration.stateDirectory.map { CursorFile(directory: $0) }
+      let ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
+      let health = Health(bridge: host.bridge, rules: try host.replaceRules())
+      log(report, plan, logger)
+      return PodNetwork(
+        report: report, host: host, writer: writer, observer: observer, ledger: ledger, health: health,
+        cursor: cursor)
+    } catch {
+      if isNew { try? host.removeBridge() }
+      throw error
+    }
+  }
+
+  private static func fill(
+    _ plan: NetworkPlan, _ live: [Identifier: AddressLease], _ finding: HostSide.Finding, _ cursor: UInt32?,
+    _ blocks: inout Set<UInt32>
+  ) -> Ledger {
+    let numbers = live.values.compactMap(plan.number(of:))
+    let afterHighest = numbers.max().map { $0 + 1 }
+    var ledger = Ledger(allocator: AddressAllocator(numbers: plan.hostNumbers, cursor: cursor ?? afterHighest))
+    let now = bootTime()
+    for number in finding.removed.compactMap({ plan.number(ofInterface: $0.name) }) {
+      ledger.allocator.take(number)
+      ledger.allocator.release(number)
+      ledger.allocator.linkGone(number, at: now)
+    }
+    for (sandbox, lease) in live {
+      let number = plan.number(of: lease)
+      if let number {
+        ledger.allocator.take(number)
+        blocks.insert(number / NetworkPlan.pairBlock)
+      }
+      ledger.attached(sandbox, lease, number: number, index: finding.present[sandbox])
+    }
+    return ledger
+  }
+
+  private static func log(_ report: NetworkReport, _ plan: NetworkPlan, _ logger: Logger) {
+    for repair in report.repairs { logger.notice("network repaired", metadata: ["what": "\(repair)"]) }
+    for link in report.removedLinks { logger.notice("link of no live sandbox removed", metadata: ["link": "\(link)"]) }
+    for sandbox in report.lostSandboxes {
+      logger.warning("sandbox has lost its network", metadata: ["sandbox": "\(sandbox.short)"])
+    }
+    let blocks = plan.podBlocks.map(\.description).joined(separator: ", ")
+    logger.info(
+      "pod network open", metadata: ["bridge": "\(plan.bridge)", "pod_cidrs": "\(blocks)", "mtu": "\(plan.mtu)"])
+  }
+
+  private func startObserver() throws(NetworkError) {
+    try observer.start(
+      knownLinks: { [weak self] in self?.ledger.withLock { $0.indexes } ?? [] },
+      deadline: { [weak self] in self?.nextDeadline },
+      { [weak self] event in self?.received(event) })
+  }
+
+  private var nextDeadline: Duration? {
+    let links = ledger.withLock { $0.nextDeadline }
+    let retry = health.withLock { $0.retryAt }
+    return [links, retry].compactMap { $0 }.min()
+  }
+}

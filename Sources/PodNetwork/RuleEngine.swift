@@ -1,0 +1,25 @@
+internal import CNFTables
+
+/// libnftables, in process: text in, one netfilter transaction out. Rules are checked by the kernel as a whole; either
+/// all of a command takes effect or nothing.
+final class RuleEngine: @unchecked Sendable {
+  // The guard: used on the writer's thread only (the context is not for several threads at once, libnftables(3)).
+  private let context: OpaquePointer
+
+  /// In the network namespace of the calling thread.
+  init() throws(NetworkError) {
+    guard let context = nft_ctx_new(UInt32(NFT_CTX_DEFAULT)) else { throw .rules("libnftables gave no context") }
+    self.context = context
+    nft_ctx_buffer_error(context)
+    nft_ctx_buffer_output(context)
+  }
+
+  deinit { nft_ctx_free(context) }
+
+  /// - Throws: `rules` with the first line of what nftables says.
+  func run(_ text: String) throws(NetworkError) {
+    guard nft_run_cmd_from_buffer(context, text) != 0 else { return }
+    let words = nft_ctx_get_error_buffer(context).map { String(cString: $0) } ?? ""
+    throw .rules(words.split(separator: "\n").first.map(String.init) ?? "the transaction was refused")
+  }
+}

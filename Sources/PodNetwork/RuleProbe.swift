@@ -1,0 +1,36 @@
+internal import CNetlink
+internal import Glibc
+
+/// Which of our rules the kernel has: chain and handle of each. Handles are never given twice within a table
+/// (nf_tables), so that rules that somebody flushed and wrote again are seen too.
+struct RuleFingerprint: Sendable, Equatable {
+  var rules: Set<String> = []
+
+  /// - Parameter netfilter: a NETLINK_NETFILTER socket.
+  init(_ plan: NetworkPlan, _ netfilter: NetlinkSocket) throws(NetworkError) {
+    for (family, table) in [(UInt8(NFPROTO_INET), plan.ruleTable), (UInt8(NFPROTO_BRIDGE), plan.guardTable)] {
+      var found: Set<String> = []
+      let subsystem = UInt16(NFNL_SUBSYS_NFTABLES) << 8
+      try netfilter.query(
+        type: subsystem | UInt16(NFT_MSG_GETRULE.rawValue), flags: NLM_F_DUMP,
+        payload: Self.request(family, table), object: "rules of \(table)"
+      ) { type, payload in
+        guard type == subsystem | UInt16(NFT_MSG_NEWRULE.rawValue) else { return }
+        let attributes = Attributes(payload, after: MemoryLayout<nfgenmsg>.size)
+        guard attributes.string(Int(NFTA_RULE_TABLE.rawValue)) == table else { return }
+        let chain = attributes.string(Int(NFTA_RULE_CHAIN.rawValue)) ?? ""
+        let handle = attributes.bytes(Int(NFTA_RULE_HANDLE.rawValue))?.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } ?? 0
+        found.insert("\(table) \(chain) \(handle)")
+      }
+      rules.formUnion(found)
+    }
+  }
+
+  private static func request(_ family: UInt8, _ table: String) -> [UInt8] {
+    let name = Array(table.utf8) + [0]
+    let length = UInt16(4 + name.count)
+    let attribute = (length, UInt16(NFTA_RULE_TABLE.rawValue))
+    return [family, 0, 0, 0] + withUnsafeBytes(of: attribute) { Array($0) } + name
+      + [UInt8](repeating: 0, count: -name.count & 3)
+  }
+}

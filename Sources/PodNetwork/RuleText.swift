@@ -1,0 +1,212 @@
+/// Our nftables rules as text for libnftables, from typed values: nothing that a client sends gets in here unparsed.
+///
+/// Constant rules over sets and maps (NETWORK.md 8): a pod without host ports needs none of its own. The text replaces
+/// both tables in one transaction, so that there is no moment without rules.
+struct RuleText: Sendable {
+  var plan: NetworkPlan
+  /// Numbers of the blocks of `NetworkPlan.pairBlock` host numbers whose pairs are in the anti-spoof sets.
+  var filledBlocks: Set<UInt32> = []
+  /// What is published, by sandbox lease.
+  var published: [PublishedPort] = []
+
+  /// Both tables, replacing what is there.
+  var whole: String { replacing("inet", plan.ruleTable, ruleTable) + replacing("bridge", plan.guardTable, guardTable) }
+
+  /// Takes both tables away, whether they are there or not.
+  var removal: String { replacing("inet", plan.ruleTable, "") + replacing("bridge", plan.guardTable, "") }
+
+  /// Adds the anti-spoof pairs of one block of host numbers.
+  func fill(block: UInt32) -> String {
+    families.map { family in
+      "add element bridge \(plan.guardTable) pair\(family.digit) { \(pairs(family, [block])) }\n"
+    }.joined()
+  }
+
+  // `add` before `delete`: the first transaction must not fail for want of a table.
+  private func replacing(_ family: String, _ name: String, _ body: String) -> String {
+    let head = "table \(family) \(name)\ndelete table \(family) \(name)\n"
+    return body.isEmpty ? head : head + "table \(family) \(name) {\n\(body)}\n"
+  }
+
+  private var families: [AddressFamily] { plan.podBlocks.map(\.family) }
+
+  // MARK: inet
+
+  private var ruleTable: String {
+    let bridge = "\"\(plan.bridge)\""
+    var text = ""
+    for block in plan.podBlocks {
+      text += Self.set("pod\(block.family.digit)", block.family, [block])
+      text += Self.set("direct\(block.family.digit)", block.family, plan.direct.filter { $0.family == block.family })
+    }
+    text += portMaps
+    // Packets to the node's loopback never come from a pod, whatever route_localnet says (CVE-2020-8558).
+    text += chain(
+      "loopback", "type filter hook prerouting priority raw", ["iifname \(bridge) ip daddr 127.0.0.0/8 counter drop"])
+    text += chain("hostports", nil, families.flatMap(\.translations))
+    // Only what is addressed to the node itself is a host port (CVE-2025-67499).
+    let local = "fib daddr type local jump hostports"
+    text += chain("prerouting", "type nat hook prerouting priority dstnat", [local])
+    text += chain("output", "type nat hook output priority -100", [local])
+    text += chain("postrouting", "type nat hook postrouting priority srcnat", sourceTranslation)
+    // The bridge routes packets back out of the port's own interface; a pod that believed the redirect would then
+    // send to a port that is isolated from its own.
+    text += chain(
+      "redirects", "type filter hook output priority filter",
+      ["oifname \(bridge) icmp type redirect drop", "oifname \(bridge) icmpv6 type nd-redirect drop"])
+    text += chain("forward", "type filter hook forward priority filter", ["oifname \(bridge) jump incoming"])
+    text += chain(
+      "incoming", nil,
+      [
+        "ct state established,related accept", "ct state invalid drop", "ct status dnat accept",
+        "iifname \(bridge) accept", "counter drop",
+      ])
+    return text
+  }
+
+  private var portMaps: String {
+    families.map { family in
+      let address = "\(family)_addr"
+      let mine = published.filter { $0.podAddress.family == family }
+      return Self.collection(
+        "set", "hairpin\(family.digit)", "type \(address) . \(address)",
+        Set(mine.map { "\($0.podAddress) . \($0.podAddress)" }).sorted())
+        + Self.collection(
+          "map", "port\(family.digit)", "type inet_proto . inet_service : \(address) . inet_service",
+          mine.filter { $0.hostAddress == nil }.map(\.element).sorted())
+        + Self.collection(
+          "map", "portip\(family.digit)",
+          "type \(address) . inet_proto . inet_service : \(address) . inet_service",
+          mine.filter { $0.hostAddress != nil }.map(\.element).sorted())
+    }.joined()
+  }
+
+  private var sourceTranslation: [String] {
+    var rules: [String] = []
+    for family in families {
+      let digit = family.digit
+      let ip = family == .ipv4 ? "ip" : "ip6"
+      rules.append("ct status dnat \(ip) saddr . \(ip) daddr @hairpin\(digit) masquerade")
+      if family == .ipv4 {
+        rules.append("ct status dnat ip saddr 127.0.0.0/8 oifname \"\(plan.bridge)\" masquerade")
+      }
+      guard plan.configuration.masquerade else { continue }
+      let multicast = family == .ipv4 ? "224.0.0.0/4" : "ff00::/8"
+      rules.append(
+        "\(ip) saddr @pod\(digit) \(ip) daddr != @direct\(digit) \(ip) daddr != \(multicast) "
+          + "counter masquerade fully-random")
+    }
+    return rules
+  }
+
+  // MARK: bridge
+
+  private var guardTable: String {
+    var text = ""
+    for family in families {
+      text += Self.collection(
+        "set", "pair\(family.digit)", "type ether_addr . \(family)_addr", [pairs(family, filledBlocks.sorted())])
+    }
+    // Frames of other bridges are none of our business. Interface names follow from addresses, so our ports are a few
+    // prefixes; this kernel has no `meta ibrname`.
+    text += chain(
+      "prerouting", "type filter hook prerouting priority -300",
+      plan.interfacePatterns.map { "iifname \"\($0)\" jump check" })
+    var rules = ["udp sport 67 counter drop"]
+    if plan.ipv4 != nil {
+      rules.append("ether type ip ether saddr . ip saddr @pair4 accept")
+      rules.append("ether type arp arp saddr ether . arp saddr ip @pair4 accept")
+    }
+    if plan.ipv6 != nil {
+      rules.append("ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop")
+      rules.append("ether type ip6 ether saddr . ip6 saddr @pair6 accept")
+    }
+    return text + chain("check", nil, rules + ["counter drop"])
+  }
+
+  private func pairs(_ family: AddressFamily, _ blocks: [UInt32]) -> String {
+    guard let block = family == .ipv4 ? plan.ipv4 : plan.ipv6 else { return "" }
+    var elements: [String] = []
+    for filled in blocks {
+      for number in plan.hostNumbers(inPairBlock: filled) {
+        let mac = plan.mac(number)
+        elements.append("\(mac) . \(block.address(number))")
+        if family == .ipv6 { elements.append("\(mac) . \(mac.linkLocal)") }
+      }
+    }
+    return elements.joined(separator: ", ")
+  }
+
+  // MARK: pieces
+
+  private func chain(_ name: String, _ hook: String?, _ rules: [String]) -> String {
+    let first = hook.map { ["\($0); policy accept;"] } ?? []
+    return "  chain \(name) {\n" + (first + rules).map { "    \($0)\n" }.joined() + "  }\n"
+  }
+
+  private static func set(_ name: String, _ family: AddressFamily, _ blocks: [AddressBlock]) -> String {
+    collection("set", name, "type \(family)_addr; flags interval", blocks.map(\.description))
+  }
+
+  private static func collection(_ kind: String, _ name: String, _ type: String, _ elements: [String]) -> String {
+    let elements = elements.filter { !$0.isEmpty }
+    let list = elements.isEmpty ? "" : "    elements = { \(elements.joined(separator: ", ")) }\n"
+    return "  \(kind) \(name) {\n    \(type)\n\(list)  }\n"
+  }
+}
+
+/// One host port of one address family, ready for the maps.
+struct PublishedPort: Sendable, Hashable {
+  var transport: HostPort.TransportProtocol
+  var hostPort: UInt16
+  /// nil: every address of the node.
+  var hostAddress: IPAddress?
+  var podAddress: IPAddress
+  var podPort: UInt16
+
+  /// `key : value` as the map holds it.
+  var element: String { "\(key) : \(podAddress) . \(podPort)" }
+
+  var key: String { (hostAddress.map { "\($0) . " } ?? "") + "\(transport.rawValue) . \(hostPort)" }
+}
+
+extension AddressFamily: CustomStringConvertible {
+  /// As in nftables' `ipv4_addr`.
+  var description: String { rawValue }
+
+  var digit: String { self == .ipv4 ? "4" : "6" }
+
+  /// The rules that send host ports to pods, the more particular first.
+  fileprivate var translations: [String] {
+    let ip = self == .ipv4 ? "ip" : "ip6"
+    return [
+      "meta nfproto \(self) dnat \(ip) to \(ip) daddr . meta l4proto . th dport map @portip\(digit)",
+      "meta nfproto \(self) dnat \(ip) to meta l4proto . th dport map @port\(digit)",
+    ]
+  }
+}
+
+extension NetworkPlan {
+  /// The host numbers of one block of the anti-spoof sets.
+  func hostNumbers(inPairBlock block: UInt32) -> ClosedRange<UInt32> {
+    let first = block * Self.pairBlock
+    return max(first, hostNumbers.lowerBound)...min(first + Self.pairBlock - 1, hostNumbers.upperBound)
+  }
+
+  /// The blocks that are filled at the start: all of a small CIDR, none of a large one.
+  var prefilledBlocks: Set<UInt32> {
+    let last = hostNumbers.upperBound / Self.pairBlock
+    return last < 4 ? Set(0...last) : []
+  }
+
+  /// Wildcards that match the names of our pods' interfaces, and those of no other pod CIDR.
+  var interfacePatterns: [String] {
+    let hostBits = ipv4.map { 32 - $0.prefix } ?? UInt32.bitWidth - hostNumbers.upperBound.leadingZeroBitCount
+    let first = ipv4.map { UInt32(truncatingIfNeeded: $0.base.value) } ?? 0
+    let wildDigits = hostBits / 4
+    return (0..<UInt32(1) << (hostBits % 4)).map { part in
+      let digits = hexadecimal(UInt64(first | part << (wildDigits * 4)), digits: 8).prefix(8 - wildDigits)
+      return configuration.interfacePrefix + digits + (wildDigits == 0 ? "" : "*")
+    }
+  }
+}

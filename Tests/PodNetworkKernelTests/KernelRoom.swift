@@ -1,0 +1,82 @@
+import CNetlink
+import Glibc
+import LinuxSystem
+import Logging
+import RuntimeModel
+import Testing
+
+@testable import PodNetwork
+
+/// These tests change the network of the namespace they run in, so they run in one of their own:
+/// `SWIFTLET_KERNEL_TESTS=1 unshare -n swift test --filter PodNetworkKernelTests` (`make test-kernel`).
+enum KernelRoom {
+  static let isAsked = getenv("SWIFTLET_KERNEL_TESTS").map { String(cString: $0) == "1" } ?? false
+  static let reason: Comment = "needs root and SWIFTLET_KERNEL_TESTS=1, under unshare -n"
+
+  /// Fails loudly where the tests were asked for, but would touch the machine's own network.
+  static func require() throws {
+    try #require(geteuid() == 0, "asked for, but not root")
+    try #require(inode("/proc/self/ns/net") != inode("/proc/1/ns/net"), "asked for, but in the machine's own namespace")
+  }
+
+  static let logger: Logger = {
+    var logger = Logger(label: "test")
+    logger.logLevel = .warning
+    return logger
+  }()
+
+  static func configuration() -> NetworkConfiguration {
+    var configuration = NetworkConfiguration()
+    configuration.mtu = 1500
+    return configuration
+  }
+
+  /// Runs `body` with a fresh network, and removes everything afterwards.
+  static func withNetwork(
+    _ configuration: NetworkConfiguration = configuration(), _ body: (PodNetwork) async throws -> Void
+  ) async throws {
+    try require()
+    let network = try await PodNetwork.open(configuration, liveSandboxes: [:], logger: logger)
+    do {
+      try await body(network)
+    } catch {
+      try? await network.uninstall()
+      throw error
+    }
+    try await network.uninstall()
+  }
+
+  static func inode(_ path: String) -> UInt64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_ino) : 0
+  }
+
+  /// Runs `body` on a thread of its own, in a namespace.
+  static func inside<Value: Sendable>(
+    _ namespace: SharedFD, _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
+      _ = startThread(named: "test-inside") {
+        guard cnetlink_enter_network(namespace.raw) == 0 else {
+          continuation.resume(returning: .failure(TestFailure(text: "setns: errno \(errno)")))
+          return
+        }
+        continuation.resume(returning: Result { try body() })
+      }
+    }
+    return try result.get()
+  }
+
+  /// Waits until `condition` holds: asked again every few milliseconds up to the deadline.
+  static func eventually(
+    within limit: Duration = .seconds(5), _ what: Comment, _ condition: () async throws -> Bool
+  ) async throws {
+    let end = ContinuousClock.now + limit
+    while try await !condition() {
+      try #require(ContinuousClock.now < end, what)
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+}
+
+struct TestFailure: Error { var text: String }

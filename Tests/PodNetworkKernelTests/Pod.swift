@@ -1,0 +1,16 @@
+import RuntimeModel
+
+@testable import PodNetwork
+
+/// A sandbox on the network, without a pause: the test holds its namespace.
+struct Pod: Sendable {
+  let id = Identifier.random()
+  let attachment: Attachment
+
+  init(_ network: PodNetwork) async throws {
+    let lease = try network.reserveLease()
+    attachment = try await network.attach(sandbox: id, lease: lease)
+  }
+
+  var lease: AddressLease { attachment.lease }
+}
