@@ -104,6 +104,30 @@ def make_daemon(programs, archives):
         node.close()
 
 
+@pytest.fixture
+def clean(cri):
+    """Removes every image but busybox after the case."""
+    yield
+    cri.remove_all()
+    for image in cri.images():
+        if image.id != images.busybox().id:
+            cri.remove_image(image.id)
+
+
+@pytest.fixture
+def image(cri, clean):
+    """Loads layers over busybox and gives the name."""
+    def load(*layers: oci.Layer, **config) -> str:
+        image = images.busybox().with_layers(*layers)
+        if config:
+            image = image.with_config(**config)
+        name = f"docker.io/test/{image.id[7:19]}:v1"
+        cri.load(oci.layout_archive({name: image}))
+        return name
+
+    return load
+
+
 @pytest.fixture(scope="session")
 def registry(node, tmp_path_factory):
     """docker-registry on the shared node's loopback."""

@@ -56,8 +56,8 @@ def test_oom_killed_is_never_told_as_something_else_first(pod):
 
 
 @pytest.mark.parametrize("command, word", [
-    (["/no/such/program"], "/no/such/program"), (["no-such-program"], "no-such-program"), (["/etc/passwd"], "/etc/passwd"),
-    (["/tmp"], "/tmp"),
+    (["/no/such/program"], "/no/such/program"), (["no-such-program"], "no-such-program"),
+    (["/etc/passwd"], "/etc/passwd"), (["/tmp"], "/tmp"),
 ])
 def test_a_program_that_cannot_be_executed_is_a_start_error(pod, command, word):
     container = pod.create(command)

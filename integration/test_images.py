@@ -10,30 +10,6 @@ from lib import images, oci, tar
 from lib.cri import SLEEPER
 
 
-@pytest.fixture
-def clean(cri):
-    """Removes every image but busybox after the case."""
-    yield
-    cri.remove_all()
-    for image in cri.images():
-        if image.id != images.busybox().id:
-            cri.remove_image(image.id)
-
-
-@pytest.fixture
-def image(cri, clean):
-    """Loads layers over busybox and gives the name."""
-    def load(*layers: oci.Layer, **config) -> str:
-        image = images.busybox().with_layers(*layers)
-        if config:
-            image = image.with_config(**config)
-        name = f"docker.io/test/{image.id[7:19]}:v1"
-        cri.load(oci.layout_archive({name: image}))
-        return name
-
-    return load
-
-
 ARCHIVES = {
     "oci": lambda named: oci.layout_archive(named),
     "docker": lambda named: oci.docker_archive(named),

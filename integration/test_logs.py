@@ -34,7 +34,8 @@ def test_an_empty_line_keeps_its_trailing_space(pod):
 
 
 def test_a_line_without_newline_at_the_end_is_partial(pod):
-    assert [(r.full, r.content) for r in records(pod, "echo whole; printf rest")] == [(True, b"whole"), (False, b"rest")]
+    found = records(pod, "echo whole; printf rest")
+    assert [(r.full, r.content) for r in found] == [(True, b"whole"), (False, b"rest")]
 
 
 def test_carriage_return_before_newline_is_dropped_and_no_other(pod):

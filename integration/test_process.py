@@ -1,4 +1,4 @@
-"""What the program finds: arguments, environment, directory, user; the request merged with the image's configuration."""
+"""What the program finds: arguments, environment, directory, user; the request merged with the image's config."""
 
 import re
 

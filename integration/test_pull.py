@@ -115,7 +115,8 @@ def test_basic_auth_in_its_encoded_form(cri, private_registry):
 
     image = unique("encoded")
     reference = private_registry.push("secret/encoded", "v1", image)
-    assert cri.pull(reference, auth=base64.b64encode(":".join(private_registry.credentials).encode()).decode()) == image.id
+    encoded = base64.b64encode(":".join(private_registry.credentials).encode()).decode()
+    assert cri.pull(reference, auth=encoded) == image.id
 
 
 def test_wrong_password_is_refused_and_told_nowhere(cri, daemon, private_registry):
@@ -143,7 +144,8 @@ def test_an_unknown_tag_is_not_found(cri, registry):
         assert reference in refused.text
 
 
-@pytest.mark.parametrize("reference", ["", "UPPER/case", "a b", "x:", "x@sha256:short", "-x", "http://x/y", "x:tag:tag"])
+@pytest.mark.parametrize("reference", [
+    "", "UPPER/case", "a b", "x:", "x@sha256:short", "-x", "http://x/y", "x:tag:tag"])
 def test_a_malformed_reference_is_refused(cri, reference):
     assert cri.refused("PullImage", image={"image": reference}).code == grpc.StatusCode.INVALID_ARGUMENT
 

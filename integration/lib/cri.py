@@ -145,7 +145,8 @@ class Pod:
     def __init__(self, client: Client, id: str, config):
         self.client, self.id, self.config = client, id, config
 
-    def container_config(self, command: Iterable[str] | None = None, image: str = "busybox", name: str = "main", **more):
+    def container_config(
+            self, command: Iterable[str] | None = None, image: str = "busybox", name: str = "main", **more):
         """A container configuration; `linux` of `more` is merged into the ordinary one."""
         linux = pb.LinuxContainerConfig(security_context=pb.LinuxContainerSecurityContext(
             namespace_options=self.config.linux.security_context.namespace_options))

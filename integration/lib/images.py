@@ -44,7 +44,7 @@ http {
 
 def base_entries() -> list[tar.Entry]:
     """Directories and account files that both images share."""
-    directories = ["bin", "dev", "etc", "home", "proc", "root", "run", "sbin", "sys", "usr", "usr/bin", "usr/sbin", "var"]
+    directories = "bin dev etc home proc root run sbin sys usr usr/bin usr/sbin var".split()
     return [tar.directory(d + "/") for d in directories] + [
         tar.directory("tmp/", mode=0o1777), tar.directory("home/alice/", uid=1000, gid=1000),
         tar.file("etc/passwd", PASSWD), tar.file("etc/group", GROUP),

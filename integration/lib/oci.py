@@ -1,4 +1,4 @@
-"""Images assembled from layers: OCI layout archives, `docker save` archives, and blobs for a registry. Deterministic."""
+"""Images assembled from layers, deterministic: OCI layout archives, `docker save` archives, blobs for a registry."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class HostileRegistry:
 
     Faults: `mismatch` (layer bytes differ from their digest), `truncated` (connection ends in the middle of a layer),
     `slow` (a byte, then nothing until closed), `unauthorized` (401 for ever), `silent` (accepts, never answers),
-    `error` (500 for ever), `manifest` (manifest is not what its digest says), `redirect` (blobs redirect to themselves).
+    `error` (500 for ever), `manifest` (is not what its digest says), `redirect` (blobs redirect to themselves).
     """
 
     def __init__(self, space: Namespace, image: oci.Image, fault: str):

@@ -1,0 +1,95 @@
+"""I05: an archive cannot make the daemon work for ever: repeated opaque whiteouts, deep trees, many entries, bombs."""
+
+import gzip
+import time
+
+import grpc
+import pytest
+
+from lib import images, oci, tar
+
+OPAQUE = tar.member(tar.opaque("d"))
+END = b"\0" * 1024
+
+
+def load(cri, content: bytes) -> tuple[float, str]:
+    """How long it took, and the refusal's text if it was one."""
+    layer = oci.Layer(content)
+    archive = oci.layout_archive({"example.com/work:v1": images.busybox().with_layers(layer)})
+    began = time.monotonic()
+    try:
+        cri.load(archive)
+        return time.monotonic() - began, ""
+    except grpc.RpcError as error:
+        assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED), error.details()
+        return time.monotonic() - began, error.details()
+
+
+def test_a_hundred_thousand_opaque_whiteouts(cri, clean):
+    entries = [tar.member(tar.directory("d/"))] + [tar.member(tar.file(f"d/{i}", "x")) for i in range(500)]
+    took, _ = load(cri, b"".join(entries) + OPAQUE * 100_000 + END)
+    assert took < 10
+    assert cri.call("Version").version
+
+
+@pytest.mark.slow
+def test_a_million_opaque_whiteouts(cri, clean):
+    took, refused = load(cri, tar.member(tar.directory("d/")) + OPAQUE * 1_000_000 + END)
+    assert took < 15 or refused
+
+
+def test_a_deep_tree(cri, clean):
+    path, entries = "", []
+    for _ in range(1500):
+        path += "d/"
+        entries.append(tar.member(tar.directory(path)))
+        entries.append(tar.member(tar.opaque(path.rstrip("/"))))
+    took, _ = load(cri, b"".join(entries) + END)
+    assert took < 10
+
+
+def test_the_daemon_answers_meanwhile(cri, clean):
+    import threading
+
+    content = b"".join(tar.member(tar.file(f"f{i}", "x")) for i in range(20000)) + END
+    thread = threading.Thread(target=lambda: load(cri, content))
+    thread.start()
+    slowest = 0.0
+    while thread.is_alive():
+        began = time.monotonic()
+        cri.call("ListPodSandbox")
+        slowest = max(slowest, time.monotonic() - began)
+    thread.join()
+    assert slowest < 1
+
+
+def test_a_header_that_claims_more_than_there_is(cri, clean):
+    entry = tar.file("f", "little")
+    entry.size = 1 << 33
+    took, refused = load(cri, tar.member(entry) + END)
+    assert refused and took < 5
+
+
+def test_a_pax_header_of_many_megabytes(cri, clean):
+    entry = tar.file("f", "x")
+    entry.pax = {"comment": "x" * (64 << 20)}
+    took, _ = load(cri, tar.member(entry) + END)
+    assert took < 10
+
+
+def test_many_extended_attributes(cri, clean):
+    entry = tar.file("f", "x", xattrs={f"user.a{i}": b"x" * 100 for i in range(5000)})
+    took, _ = load(cri, tar.member(entry) + END)
+    assert took < 10
+
+
+def test_a_manifest_that_is_too_large(cri, clean):
+    image = images.busybox().with_config(Labels={"big": "x" * (12 << 20)})
+    refused = cri.load_refused(oci.layout_archive({"example.com/big:v1": image}))
+    assert refused.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def test_zeros_after_the_archives_end_are_read_and_thrown_away(cri, clean):
+    layer = oci.Layer(tar.archive([tar.file("f", "x")]) + b"\0" * (8 << 20))
+    assert gzip.decompress(layer.blob) == layer.content
+    cri.load(oci.layout_archive({"example.com/zeros:v1": images.busybox().with_layers(layer)}))
