@@ -10,6 +10,10 @@ struct Pod {
   var selfPidNamespace: Int32
   /// A tmpfs that becomes the containers' /dev/shm, or -1.
   var shmMount: Int32
+  /// CLONE_NEW* of pause's namespaces that are the pod's own and that containers join (network, IPC, UTS).
+  var namespaces: UInt64 = 0
+  /// Whether pause is PID 1 of a namespace that containers share.
+  var hasPidNamespace = false
 }
 
 /// A child's three descriptors; close-on-exec in this process.
@@ -20,7 +24,7 @@ struct Stdio {
 }
 
 /// Which step of a start failed, with what errno, on which object.
-struct StepFailure {
+struct StepFailure: Error {
   var step: String
   var errno: Int32
   var subject: String

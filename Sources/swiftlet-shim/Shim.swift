@@ -1,2 +1,7 @@
-import CLinux
-@c(swiftlet_shim_main) public func start(_ argc: Int32, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32 { 0 }
+import ShimCore
+
+/// C's main. All there is to it is in ShimCore.
+@c(swiftlet_shim_main)
+public func start(_ count: Int32, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32 {
+  runShim(count, arguments)
+}

@@ -1,0 +1,121 @@
+import CLinux
+import CShimMessages
+
+/// The running side of a container, from its clone to the publication of its exit.
+final class ShimTask: OutputSink {
+  /// What Start is waiting for.
+  struct Starting {
+    let call: Call
+    let status: StatusPipe
+    let warnings: [String]
+    /// Read from the status pipe: answered once the process is reaped.
+    var failure: StepFailure?
+    /// The caller's patience has ended.
+    var timer: Loop.TimerToken = 0
+  }
+
+  /// How the process ended.
+  struct Ending {
+    let exitCode: Int32
+    let outOfMemory: Bool
+    let finishedAt: Int64
+  }
+
+  let id: String
+  let cgroup: CgroupPaths
+  /// The kernel ends all of its processes with the first.
+  let ownsPidNamespace: Bool
+  var pid: Int32
+  var pidfd: Int32
+  /// Set until Start has been answered.
+  var starting: Starting?
+  /// Wall clock, nanoseconds; 0 until the program was exec'd.
+  var startedAt: Int64 = 0
+  /// Set when the process has been reaped and its output is still being read.
+  var ending: Ending?
+  /// Until when the output may still come.
+  var drainTimer: Loop.TimerToken = 0
+  let log: LogFile?
+  /// Called when the last stream has ended.
+  var onDrained: (() -> Void)?
+
+  private let memoryKillsBefore: UInt64?
+  private var streams: [OutputStream] = []
+  private var records: [LogStream] = []
+  /// Keeps the container's stdin open.
+  private var input: Int32 = -1
+
+  init(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, log: LogFile?) {
+    id = text(request.pointee.container_id)
+    cgroup = CgroupPaths(request.pointee.cgroup)
+    ownsPidNamespace = request.pointee.namespaces.map { $0.pointee.pid == NamespaceMode.container } ?? false
+    let limit = Int(request.pointee.log_line_limit)
+    records = [LogStream(isError: false, limit: limit), LogStream(isError: true, limit: limit)]
+    memoryKillsBefore = cgroup.memoryKills()
+    self.log = log
+    pid = -1
+    pidfd = -1
+  }
+
+  deinit {
+    closeAndForget(&pidfd)
+    closeAndForget(&input)
+  }
+
+  /// The process is there and its output can be read.
+  func attach(_ ends: Stdio, loop: Loop, scratch: Scratch) {
+    input = ends.input
+    streams = [OutputStream(ends.output, isError: false, loop: loop, scratch: scratch, sink: self)]
+    if ends.error >= 0 {
+      streams.append(OutputStream(ends.error, isError: true, loop: loop, scratch: scratch, sink: self))
+    }
+  }
+
+  func received(_ bytes: UnsafeRawBufferPointer, from stream: OutputStream) {
+    if let log { records[stream.isError ? 1 : 0].received(bytes, to: log) }
+  }
+
+  func ended(_ stream: OutputStream) {
+    if isDrained { onDrained?() }
+  }
+
+  var isDrained: Bool {
+    for stream in streams where stream.isOpen { return false }
+    return true
+  }
+
+  /// Reads what is in the pipes now.
+  func drain() {
+    for stream in streams { stream.drain() }
+  }
+
+  /// No more output: writes the last unended lines.
+  func closeOutput() {
+    for stream in streams { stream.close() }
+    if let log { for record in records { record.finish(to: log) } }
+    streams = []
+    records = []
+    onDrained = nil
+    closeAndForget(&input)
+  }
+
+  /// Decides what the end was; before anybody is told, while the cgroup is still there.
+  func ended(code: Int32, status: Int32) {
+    let killed = code != CLD_EXITED
+    var outOfMemory = false
+    if killed, status == SIGKILL, let before = memoryKillsBefore, let now = cgroup.memoryKills() {
+      outOfMemory = now > before
+    }
+    ending = Ending(
+      exitCode: killed ? 128 + status : status & 0xff, outOfMemory: outOfMemory,
+      finishedAt: max(wallClock(), startedAt))
+  }
+}
+
+/// The protocol's numbers as protoc-c spells them.
+enum NamespaceMode {
+  static let pod = SWIFTLET__SHIM__V1__NAMESPACE_MODE__POD
+  static let container = SWIFTLET__SHIM__V1__NAMESPACE_MODE__CONTAINER
+  static let node = SWIFTLET__SHIM__V1__NAMESPACE_MODE__NODE
+  static let target = SWIFTLET__SHIM__V1__NAMESPACE_MODE__TARGET
+}

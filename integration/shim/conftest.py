@@ -1,0 +1,28 @@
+"""Fixtures of the shim's tests: the real binary from SWIFTLET_BIN_DIR, without a daemon."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from pod import Pod  # noqa: E402
+
+
+@pytest.fixture
+def shim():
+    """A shim without a sandbox."""
+    assert os.geteuid() == 0, "the shim's tests need root"
+    pod = Pod()
+    yield pod
+    pod.close()
+
+
+@pytest.fixture
+def pod(shim):
+    """A pod whose containers have PID namespaces of their own."""
+    return shim.start()
