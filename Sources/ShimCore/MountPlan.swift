@@ -1,0 +1,128 @@
+import CLinux
+import CShimMessages
+
+/// Furnishes a container's root, in this process's own mount namespace, and makes it the root.
+/// - Returns: the working directory, opened inside it.
+func furnish(
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>,
+  _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>,
+  workingDirectory: UnsafePointer<CChar>?, shm: Int32
+) throws(StepFailure) -> Int32 {
+  let sources = try cloneSources(request, shm: shm)
+  var mask = request.pointee.n_masked_paths > 0 ? try Mask() : nil
+  // From here on nothing that is mounted here shows on the node.
+  try require(clinux_propagate_all(clinux_propagation_private), "make mounts private")
+  let descriptor = try makeRoot(rootfs)
+  let place = isSet(rootfs.pointee.mountpoint) ? UnsafePointer(rootfs.pointee.mountpoint) : nil
+  try require(clinux_attach_mount_at(descriptor, place ?? rootPath()), "attach root", on: place)
+  let root = ContainerRoot(descriptor: descriptor)
+  var hasOwnDev = false
+  for index in 0..<request.pointee.n_mounts {
+    guard let mount = request.pointee.mounts[index].map({ MountRequest($0) }) else { continue }
+    try attach(mount, sources[index], root, request, &hasOwnDev)
+  }
+  try makeOtherDevices(root, request, hasOwnDev: hasOwnDev)
+  for index in 0..<request.pointee.n_masked_paths {
+    try mask?.hide(request.pointee.masked_paths[index], in: root)
+  }
+  for index in 0..<request.pointee.n_readonly_paths {
+    try makeReadonly(request.pointee.readonly_paths[index], in: root)
+  }
+  let directory = try root.place(workingDirectory, .directory, "working directory")
+  try finish(root, request, rootfs)
+  return directory
+}
+
+private func rootPath() -> UnsafePointer<CChar> {
+  let path: StaticString = "/"
+  return UnsafeRawPointer(path.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+private func finish(
+  _ root: ContainerRoot, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>,
+  _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>
+) throws(StepFailure) {
+  let readonly = rootfs.pointee.readonly != 0 ? clinux_mount_readonly : 0
+  try pivot(to: root.descriptor)
+  let mode = request.pointee.root_propagation
+  let spread = mode == SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE ? 0 : propagation(mode)
+  if readonly != 0 || spread != 0 {
+    try require(clinux_mount_setattr(root.descriptor, 0, readonly, spread), "root attributes", "/")
+  }
+}
+
+private func attach(
+  _ mount: MountRequest, _ source: Int32, _ root: ContainerRoot,
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ hasOwnDev: inout Bool
+) throws(StepFailure) {
+  let target: Int32
+  let tree: Int32
+  if mount.isType("bind") || mount.isType("shm") {
+    tree = source
+    target = try placeForBind(mount, tree, root)
+  } else {
+    try requireKnown(mount, request)
+    // The kernel's file systems go where their names are, through no link of the image's.
+    target = try root.place(
+      mount.pointee.destination, isReserved(mount.pointee.destination) ? .plainDirectory : .directory, mount.stepName)
+    tree = try makeFileSystem(mount)
+    if mount.isType("tmpfs"), mount.isDestination("/dev") {
+      try populateDevices(tree, request)
+      hasOwnDev = true
+    }
+  }
+  defer {
+    _ = close(target)
+    _ = close(tree)
+  }
+  if !mount.isType("proc") || !mount.isDestination("/proc") {
+    try refuseInsideProc(target, mount)
+  }
+  try require(clinux_attach_mount(tree, target), mount.stepName, on: mount.pointee.destination)
+}
+
+/// The kernel's file systems that a container may have a new instance of.
+private func requireKnown(_ mount: MountRequest, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>)
+  throws(StepFailure)
+{
+  // Without a cgroup namespace, which comes with a v2 group, it would show the whole node's tree.
+  if mount.isType("cgroup2"), hasUnified(request.pointee.cgroup) { return }
+  if mount.isType("proc") || mount.isType("sysfs") || mount.isType("tmpfs") || mount.isType("devpts")
+    || mount.isType("mqueue")
+  {
+    return
+  }
+  throw StepFailure(mount.stepName, -EINVAL, mount.pointee.destination)
+}
+
+private func placeForBind(_ mount: MountRequest, _ tree: Int32, _ root: ContainerRoot) throws(StepFailure) -> Int32 {
+  var mode: UInt32 = 0
+  var device: UInt64 = 0
+  try require(clinux_file_kind(tree, &mode, &device), "bind source", on: mount.pointee.source)
+  let isDirectory = mode & UInt32(S_IFMT) == UInt32(S_IFDIR)
+  if isSame(mount.pointee.destination, "/proc") || isSame(mount.pointee.destination, "/") {
+    throw StepFailure(mount.stepName, -EINVAL, mount.pointee.destination)
+  }
+  let strict = mount.isType("shm") || isSame(mount.pointee.destination, "/dev") || isSame(mount.pointee.destination, "/sys")
+  return try root.place(
+    mount.pointee.destination, isDirectory ? (strict ? .plainDirectory : .directory) : .file, mount.stepName)
+}
+
+/// /proc, /sys, /dev and what is below them.
+private func isReserved(_ path: UnsafePointer<CChar>?) -> Bool {
+  guard let path else { return false }
+  for name in ["/proc", "/sys", "/dev"] as [StaticString] {
+    let length = name.utf8CodeUnitCount
+    let start = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    if strncmp(path, start, length) == 0, path[length] == 0 || path[length] == 0x2f { return true }
+  }
+  return false
+}
+
+/// However the destination is spelled and whatever links lead there: nothing is mounted over a procfs's files.
+private func refuseInsideProc(_ target: Int32, _ mount: MountRequest) throws(StepFailure) {
+  var magic: Int64 = 0
+  var flags: UInt64 = 0
+  try require(clinux_file_system(target, &magic, &flags), mount.stepName, on: mount.pointee.destination)
+  if magic == clinux_proc_magic { throw StepFailure(mount.stepName + " inside procfs", -EPERM, mount.pointee.destination) }
+}
