@@ -1,1 +1,3 @@
-print("")
+import CRIClient
+
+await ClientMain.run()

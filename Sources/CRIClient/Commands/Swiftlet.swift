@@ -1,0 +1,131 @@
+import ArgumentParser
+import Dispatch
+import Glibc
+
+/// The command line client.
+struct Swiftlet: AsyncParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "swiftlet",
+    abstract: "Runs pods on any CRI v1 runtime, and shows what it holds.",
+    discussion: """
+      Pods and containers go by name, namespace/pod/container or as much of it as is unique, or by the beginning of
+      their id. Data goes to standard output, everything else to standard error.
+
+      Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out, 5 runtime not reached; exec passes the
+      command's own status on.
+      """,
+    version: "swiftlet \(version)",
+    groupedSubcommands: [
+      CommandGroup(name: "Pods", subcommands: [Play.self, Down.self, Run.self, Pods.self]),
+      CommandGroup(
+        name: "Containers", subcommands: [Ps.self, Logs.self, Exec.self, Stop.self, Remove.self, Inspect.self]),
+      CommandGroup(name: "Images", subcommands: [Pull.self, Load.self, Images.self, RemoveImage.self]),
+      CommandGroup(name: "Runtime", subcommands: [VersionCommand.self, RuntimeStatus.self, Doctor.self]),
+    ])
+
+  @OptionGroup var global: GlobalOptions
+}
+
+/// The door's way in.
+package enum ClientMain {
+  /// Runs the command line, then ends the process with its exit status.
+  package static func run() async -> Never {
+    let arguments = ArgumentOrder.normalised(Array(CommandLine.arguments.dropFirst()))
+    let command: any ParsableCommand
+    do {
+      command = try Swiftlet.parseAsRoot(arguments)
+    } catch {
+      exit(report(usage: error))
+    }
+    let work = Task { try await execute(command) }
+    let interrupts = cancelOnInterrupt(work)
+    let result = await work.result
+    interrupts.cancel()
+    switch result {
+    case .success: exit(0)
+    case .failure(let error): exit(report(error))
+    }
+  }
+
+  private static func execute(_ command: any ParsableCommand) async throws {
+    guard var asynchronous = command as? any AsyncParsableCommand else {
+      var synchronous = command
+      try synchronous.run()
+      return
+    }
+    try await asynchronous.run()
+  }
+
+  /// The first interrupt cancels the work, which then clears up behind itself; the second leaves at once.
+  private static func cancelOnInterrupt(_ work: Task<Void, any Error>) -> any DispatchSourceSignal {
+    signal(SIGINT, SIG_IGN)
+    let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
+    source.setEventHandler {
+      if work.isCancelled { _exit(ExitStatus.interrupted.rawValue) }
+      work.cancel()
+    }
+    source.resume()
+    return source
+  }
+
+  /// Help and version go to standard output; wrong usage to standard error, with status 2.
+  private static func report(usage error: any Error) -> Int32 {
+    let text = Swiftlet.fullMessage(for: error)
+    guard Swiftlet.exitCode(for: error) != .success else {
+      Terminal.current.data(text)
+      return 0
+    }
+    Terminal.current.note(text)
+    return ExitStatus.usage.rawValue
+  }
+
+  private static func report(_ error: any Error) -> Int32 {
+    let terminal = Terminal.current
+    switch error {
+    case let exit as ExitCode: return exit.rawValue
+    case let failure as ClientError:
+      let text = failure.description
+      terminal.note(text.replacingPrefix("error:", with: terminal.paintNote("error:", .red)))
+      return failure.status.rawValue
+    case is CancellationError:
+      terminal.note("interrupted")
+      return ExitStatus.interrupted.rawValue
+    case is CleanExit, is ValidationError:
+      return report(usage: error)
+    default:
+      terminal.note("\(terminal.paintNote("error:", .red)) \(error)")
+      return ExitStatus.failed.rawValue
+    }
+  }
+}
+
+extension String {
+  fileprivate func replacingPrefix(_ prefix: String, with replacement: String) -> String {
+    hasPrefix(prefix) ? replacement + dropFirst(prefix.count) : self
+  }
+}
+
+/// Lets the options that every command takes stand before the command too, as in `swiftlet --socket P ps`.
+enum ArgumentOrder {
+  static func normalised(_ arguments: [String]) -> [String] {
+    let withValue = ["--socket", "--runtime-endpoint", "-r", "--output", "-o"]
+    var moved: [String] = []
+    var position = 0
+    while position < arguments.count {
+      let argument = arguments[position]
+      if withValue.contains(argument), position + 1 < arguments.count {
+        moved += arguments[position...(position + 1)]
+        position += 2
+      } else if withValue.contains(where: { $0.hasPrefix("--") && argument.hasPrefix($0 + "=") }) {
+        moved.append(argument)
+        position += 1
+      } else {
+        break
+      }
+    }
+    guard position < arguments.count, let first = arguments[position].first, first != "-" else { return arguments }
+    return [arguments[position]] + moved + arguments[(position + 1)...]
+  }
+}
