@@ -8,6 +8,8 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 3 of 8: what a pod and a container are asked to be.
+
 #if canImport(FoundationEssentials)
 package import FoundationEssentials
 #else
@@ -25,6 +27,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// The transport of a port mapping.
 package nonisolated enum Runtime_V1_Protocol: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
   case tcp // = 0
@@ -63,10 +66,17 @@ package nonisolated enum Runtime_V1_Protocol: SwiftProtobuf.Enum, Swift.CaseIter
 
 }
 
+/// Whether mounts made on one side later appear on the other.
 package nonisolated enum Runtime_V1_MountPropagation: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// no
   case propagationPrivate // = 0
+
+  /// the node's appear in the container; the source must be in a shared or slave mount
   case propagationHostToContainer // = 1
+
+  /// both ways; the source must be in a shared mount
   case propagationBidirectional // = 2
   case UNRECOGNIZED(Int)
 
@@ -101,8 +111,12 @@ package nonisolated enum Runtime_V1_MountPropagation: SwiftProtobuf.Enum, Swift.
 
 }
 
+/// What a container is asked to stop with. The numbers are the protocol's own and not the kernel's; kubelets before 1.37
+/// spell the names without "SIGNAL_".
 package nonisolated enum Runtime_V1_Signal: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// not given: the image's, else SIGTERM
   case runtimeDefault // = 0
   case sigabrt // = 1
   case sigalrm // = 2
@@ -391,15 +405,19 @@ package nonisolated enum Runtime_V1_Signal: SwiftProtobuf.Enum, Swift.CaseIterab
 
 }
 
+/// The pod's /etc/resolv.conf. Absent: a copy of the node's; present and empty: an empty file.
 package nonisolated struct Runtime_V1_DNSConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// one "nameserver" line each
   package var servers: [String] = []
 
+  /// one "search" line for all
   package var searches: [String] = []
 
+  /// one "options" line for all
   package var options: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -407,6 +425,7 @@ package nonisolated struct Runtime_V1_DNSConfig: Sendable {
   package init() {}
 }
 
+/// A port of the node that leads to one of the pod. Without effect for a pod in the node's network.
 package nonisolated struct Runtime_V1_PortMapping: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -414,10 +433,13 @@ package nonisolated struct Runtime_V1_PortMapping: Sendable {
 
   package var `protocol`: Runtime_V1_Protocol = .tcp
 
+  /// the pod's
   package var containerPort: Int32 = 0
 
+  /// 0: no mapping, never "any port"
   package var hostPort: Int32 = 0
 
+  /// "", "0.0.0.0" and "::" are all the node's addresses of the family
   package var hostIp: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -425,27 +447,36 @@ package nonisolated struct Runtime_V1_PortMapping: Sendable {
   package init() {}
 }
 
+/// A directory or file of the node, or an image, in a container. Applied in the order of their depth, so that parents
+/// come first.
 package nonisolated struct Runtime_V1_Mount: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absolute; resolved inside the container's root and made there when missing
   package var containerPath: String = String()
 
+  /// links in it are followed on the node; a missing one becomes a directory; empty for an image
   package var hostPath: String = String()
 
+  /// the mount itself; what is mounted below it stays as it is
   package var readonly: Bool = false
 
+  /// without effect where SELinux is off
   package var selinuxRelabel: Bool = false
 
   package var propagation: Runtime_V1_MountPropagation = .propagationPrivate
 
+  /// for an id-mapped mount in a pod with a user namespace; both kinds or none
   package var uidMappings: [Runtime_V1_IDMapping] = []
 
   package var gidMappings: [Runtime_V1_IDMapping] = []
 
+  /// read-only with all below it; needs readonly and PROPAGATION_PRIVATE, and is refused where the kernel cannot
   package var recursiveReadOnly: Bool = false
 
+  /// mounts this image's root, read-only; a failure's text begins with "ImageVolumeMountFailed"
   package var image: Runtime_V1_ImageSpec {
     get {_image ?? Runtime_V1_ImageSpec()}
     set {_image = newValue}
@@ -455,8 +486,10 @@ package nonisolated struct Runtime_V1_Mount: Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {self._image = nil}
 
+  /// directory inside the image to mount instead of its root
   package var imageSubPath: String = String()
 
+  /// "noexec", "nodev", "nosuid"; others are refused
   package var mountOptions: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -466,11 +499,13 @@ package nonisolated struct Runtime_V1_Mount: Sendable {
   fileprivate var _image: Runtime_V1_ImageSpec? = nil
 }
 
+/// The Linux part of a pod's configuration. Absent: all defaults.
 package nonisolated struct Runtime_V1_LinuxPodSandboxConfig: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// the pod's cgroup, made and limited by kubelet; ours are its children. Empty: below our own
   package var cgroupParent: String {
     get {_storage._cgroupParent}
     set {_uniqueStorage()._cgroupParent = newValue}
@@ -485,11 +520,13 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxConfig: @unchecked Sendable
   /// Clears the value of `securityContext`. Subsequent reads from it will return its default value.
   package mutating func clearSecurityContext() {_uniqueStorage()._securityContext = nil}
 
+  /// names with dots or slashes; only of namespaces that the pod does not share with the node, others are refused
   package var sysctls: Dictionary<String,String> {
     get {_storage._sysctls}
     set {_uniqueStorage()._sysctls = newValue}
   }
 
+  /// what the sandbox itself costs; noted, not applied
   package var overhead: Runtime_V1_LinuxContainerResources {
     get {_storage._overhead ?? Runtime_V1_LinuxContainerResources()}
     set {_uniqueStorage()._overhead = newValue}
@@ -499,6 +536,7 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxConfig: @unchecked Sendable
   /// Clears the value of `overhead`. Subsequent reads from it will return its default value.
   package mutating func clearOverhead() {_uniqueStorage()._overhead = nil}
 
+  /// sum over the pod's containers; noted, not applied
   package var resources: Runtime_V1_LinuxContainerResources {
     get {_storage._resources ?? Runtime_V1_LinuxContainerResources()}
     set {_uniqueStorage()._resources = newValue}
@@ -515,6 +553,7 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxConfig: @unchecked Sendable
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// Who the sandbox is: there is at most one with the same four values. None but attempt may be empty.
 package nonisolated struct Runtime_V1_PodSandboxMetadata: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -522,10 +561,12 @@ package nonisolated struct Runtime_V1_PodSandboxMetadata: Sendable {
 
   package var name: String = String()
 
+  /// of the pod in Kubernetes
   package var uid: String = String()
 
   package var namespace: String = String()
 
+  /// counts the sandboxes that kubelet has made for this pod
   package var attempt: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -533,6 +574,7 @@ package nonisolated struct Runtime_V1_PodSandboxMetadata: Sendable {
   package init() {}
 }
 
+/// What a pod is asked to be.
 package nonisolated struct Runtime_V1_PodSandboxConfig: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -547,16 +589,19 @@ package nonisolated struct Runtime_V1_PodSandboxConfig: @unchecked Sendable {
   /// Clears the value of `metadata`. Subsequent reads from it will return its default value.
   package mutating func clearMetadata() {_uniqueStorage()._metadata = nil}
 
+  /// at most 64 bytes; empty only in the node's network: the node's name
   package var hostname: String {
     get {_storage._hostname}
     set {_uniqueStorage()._hostname = newValue}
   }
 
+  /// absolute directory of the containers' logs on the node; empty: their output is thrown away
   package var logDirectory: String {
     get {_storage._logDirectory}
     set {_uniqueStorage()._logDirectory = newValue}
   }
 
+  /// absent: the node's
   package var dnsConfig: Runtime_V1_DNSConfig {
     get {_storage._dnsConfig ?? Runtime_V1_DNSConfig()}
     set {_uniqueStorage()._dnsConfig = newValue}
@@ -571,11 +616,13 @@ package nonisolated struct Runtime_V1_PodSandboxConfig: @unchecked Sendable {
     set {_uniqueStorage()._portMappings = newValue}
   }
 
+  /// given back unaltered; lists are filtered by them
   package var labels: Dictionary<String,String> {
     get {_storage._labels}
     set {_uniqueStorage()._labels = newValue}
   }
 
+  /// given back unaltered; change nothing but bandwidth limits
   package var annotations: Dictionary<String,String> {
     get {_storage._annotations}
     set {_uniqueStorage()._annotations = newValue}
@@ -590,6 +637,7 @@ package nonisolated struct Runtime_V1_PodSandboxConfig: @unchecked Sendable {
   /// Clears the value of `linux`. Subsequent reads from it will return its default value.
   package mutating func clearLinux() {_uniqueStorage()._linux = nil}
 
+  /// refused without linux
   package var windows: Runtime_V1_WindowsPodSandboxConfig {
     get {_storage._windows ?? Runtime_V1_WindowsPodSandboxConfig()}
     set {_uniqueStorage()._windows = newValue}
@@ -606,19 +654,25 @@ package nonisolated struct Runtime_V1_PodSandboxConfig: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// Which image, in a request or an answer.
 package nonisolated struct Runtime_V1_ImageSpec: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// name with tag or digest, or an image's id
   package var image: String = String()
 
+  /// change nothing here
   package var annotations: Dictionary<String,String> = [:]
 
+  /// as the pod's author wrote it, for people
   package var userSpecifiedImage: String = String()
 
+  /// the handler that the image is pulled for
   package var runtimeHandler: String = String()
 
+  /// in answers: what image was resolved to
   package var imageRef: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -626,6 +680,7 @@ package nonisolated struct Runtime_V1_ImageSpec: Sendable {
   package init() {}
 }
 
+/// An environment variable.
 package nonisolated struct Runtime_V1_KeyValue: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -633,6 +688,7 @@ package nonisolated struct Runtime_V1_KeyValue: Sendable {
 
   package var key: String = String()
 
+  /// bytes, which need not be UTF-8
   package var value: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -640,29 +696,39 @@ package nonisolated struct Runtime_V1_KeyValue: Sendable {
   package init() {}
 }
 
+/// Limits of a cgroup. 0 and empty mean "not given": such a field is not written.
 package nonisolated struct Runtime_V1_LinuxContainerResources: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// microseconds
   package var cpuPeriod: Int64 = 0
 
+  /// microseconds of CPU time in each period; -1: no limit
   package var cpuQuota: Int64 = 0
 
+  /// 2 to 262144, relative weight as cgroup v1 counts it; turned into cpu.weight for v2
   package var cpuShares: Int64 = 0
 
+  /// -1: no limit
   package var memoryLimitInBytes: Int64 = 0
 
+  /// -1000 to 1000, of every process
   package var oomScoreAdj: Int64 = 0
 
+  /// list as "0-3,7"
   package var cpusetCpus: String = String()
 
+  /// list of memory nodes, as cpuset_cpus
   package var cpusetMems: String = String()
 
   package var hugepageLimits: [Runtime_V1_HugepageLimit] = []
 
+  /// cgroup v2 files by name, written as they are after all others; without effect on v1
   package var unified: Dictionary<String,String> = [:]
 
+  /// memory and swap together; not given with a memory limit: no swap; below the memory limit: an error
   package var memorySwapLimitInBytes: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -670,13 +736,16 @@ package nonisolated struct Runtime_V1_LinuxContainerResources: Sendable {
   package init() {}
 }
 
+/// A limit for huge pages of one size.
 package nonisolated struct Runtime_V1_HugepageLimit: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// as the kernel writes it: "2MB", "1GB"
   package var pageSize: String = String()
 
+  /// bytes
   package var limit: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -684,6 +753,7 @@ package nonisolated struct Runtime_V1_HugepageLimit: Sendable {
   package init() {}
 }
 
+/// The Linux part of a container's configuration. Absent: all defaults.
 package nonisolated struct Runtime_V1_LinuxContainerConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -715,6 +785,7 @@ package nonisolated struct Runtime_V1_LinuxContainerConfig: Sendable {
   fileprivate var _securityContext: Runtime_V1_LinuxContainerSecurityContext? = nil
 }
 
+/// Who the container is in its sandbox: there is at most one with the same two values.
 package nonisolated struct Runtime_V1_ContainerMetadata: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -722,6 +793,7 @@ package nonisolated struct Runtime_V1_ContainerMetadata: Sendable {
 
   package var name: String = String()
 
+  /// counts the restarts
   package var attempt: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -729,15 +801,19 @@ package nonisolated struct Runtime_V1_ContainerMetadata: Sendable {
   package init() {}
 }
 
+/// A device of the node in a container.
 package nonisolated struct Runtime_V1_Device: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// gets the node device's type, numbers, mode and owner
   package var containerPath: String = String()
 
+  /// links in it are followed; a directory stands for all devices below it
   package var hostPath: String = String()
 
+  /// any of "r", "w" and "m" (mknod), for the device cgroup
   package var permissions: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -745,11 +821,13 @@ package nonisolated struct Runtime_V1_Device: Sendable {
   package init() {}
 }
 
+/// A device by its name in the Container Device Interface, whose specification on the node says what it takes.
 package nonisolated struct Runtime_V1_CDIDevice: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// "vendor/class=device"
   package var name: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -757,6 +835,7 @@ package nonisolated struct Runtime_V1_CDIDevice: Sendable {
   package init() {}
 }
 
+/// What a container is asked to be. What the request leaves open the image's configuration decides.
 package nonisolated struct Runtime_V1_ContainerConfig: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -771,6 +850,7 @@ package nonisolated struct Runtime_V1_ContainerConfig: @unchecked Sendable {
   /// Clears the value of `metadata`. Subsequent reads from it will return its default value.
   package mutating func clearMetadata() {_uniqueStorage()._metadata = nil}
 
+  /// must be on the node already; kubelet gives its id
   package var image: Runtime_V1_ImageSpec {
     get {_storage._image ?? Runtime_V1_ImageSpec()}
     set {_uniqueStorage()._image = newValue}
@@ -780,21 +860,25 @@ package nonisolated struct Runtime_V1_ContainerConfig: @unchecked Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {_uniqueStorage()._image = nil}
 
+  /// replaces the image's entrypoint, and its arguments too
   package var command: [String] {
     get {_storage._command}
     set {_uniqueStorage()._command = newValue}
   }
 
+  /// replaces the image's arguments
   package var args: [String] {
     get {_storage._args}
     set {_uniqueStorage()._args = newValue}
   }
 
+  /// made when missing; empty: the image's, else "/"
   package var workingDir: String {
     get {_storage._workingDir}
     set {_uniqueStorage()._workingDir = newValue}
   }
 
+  /// after the image's, in order; a later value of a name replaces an earlier one
   package var envs: [Runtime_V1_KeyValue] {
     get {_storage._envs}
     set {_uniqueStorage()._envs = newValue}
@@ -820,21 +904,25 @@ package nonisolated struct Runtime_V1_ContainerConfig: @unchecked Sendable {
     set {_uniqueStorage()._annotations = newValue}
   }
 
+  /// below the sandbox's log_directory; empty: no log
   package var logPath: String {
     get {_storage._logPath}
     set {_uniqueStorage()._logPath = newValue}
   }
 
+  /// a pipe that stays open for attached clients, else /dev/null
   package var stdin: Bool {
     get {_storage._stdin}
     set {_uniqueStorage()._stdin = newValue}
   }
 
+  /// the first client that ends its input ends the container's
   package var stdinOnce: Bool {
     get {_storage._stdinOnce}
     set {_uniqueStorage()._stdinOnce = newValue}
   }
 
+  /// a terminal, and one stream of output (stdout)
   package var tty: Bool {
     get {_storage._tty}
     set {_uniqueStorage()._tty = newValue}
@@ -858,11 +946,13 @@ package nonisolated struct Runtime_V1_ContainerConfig: @unchecked Sendable {
   /// Clears the value of `windows`. Subsequent reads from it will return its default value.
   package mutating func clearWindows() {_uniqueStorage()._windows = nil}
 
+  /// refused when no specification on the node has one
   package var cdiDevices: [Runtime_V1_CDIDevice] {
     get {_storage._cdiDevices}
     set {_uniqueStorage()._cdiDevices = newValue}
   }
 
+  /// not given: the image's, else SIGTERM
   package var stopSignal: Runtime_V1_Signal {
     get {_storage._stopSignal}
     set {_uniqueStorage()._stopSignal = newValue}

@@ -8,6 +8,8 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 4 of 8: the life of a container, and running things in it.
+
 #if canImport(FoundationEssentials)
 package import FoundationEssentials
 #else
@@ -25,11 +27,20 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// Where a container is in its life.
 package nonisolated enum Runtime_V1_ContainerState: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// no process yet
   case containerCreated // = 0
+
+  /// paused ones included
   case containerRunning // = 1
+
+  /// or never started, because its start failed
   case containerExited // = 2
+
+  /// cannot be told now; only CONTAINER_EXITED follows
   case containerUnknown // = 3
   case UNRECOGNIZED(Int)
 
@@ -67,6 +78,7 @@ package nonisolated enum Runtime_V1_ContainerState: SwiftProtobuf.Enum, Swift.Ca
 
 }
 
+/// Who the container's first process is, once the image has had its say.
 package nonisolated struct Runtime_V1_LinuxContainerUser: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -76,6 +88,7 @@ package nonisolated struct Runtime_V1_LinuxContainerUser: Sendable {
 
   package var gid: Int64 = 0
 
+  /// with gid
   package var supplementalGroups: [Int64] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -83,11 +96,13 @@ package nonisolated struct Runtime_V1_LinuxContainerUser: Sendable {
   package init() {}
 }
 
+/// A container to be.
 package nonisolated struct Runtime_V1_CreateContainerRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// must be ready
   package var podSandboxID: String = String()
 
   package var config: Runtime_V1_ContainerConfig {
@@ -99,6 +114,7 @@ package nonisolated struct Runtime_V1_CreateContainerRequest: Sendable {
   /// Clears the value of `config`. Subsequent reads from it will return its default value.
   package mutating func clearConfig() {self._config = nil}
 
+  /// the one the sandbox was made with; ours is used, but for the log directory
   package var sandboxConfig: Runtime_V1_PodSandboxConfig {
     get {_sandboxConfig ?? Runtime_V1_PodSandboxConfig()}
     set {_sandboxConfig = newValue}
@@ -116,11 +132,13 @@ package nonisolated struct Runtime_V1_CreateContainerRequest: Sendable {
   fileprivate var _sandboxConfig: Runtime_V1_PodSandboxConfig? = nil
 }
 
+/// The new container.
 package nonisolated struct Runtime_V1_CreateContainerResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// 64 lower-case hexadecimal characters, chosen here
   package var containerID: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -128,6 +146,7 @@ package nonisolated struct Runtime_V1_CreateContainerResponse: Sendable {
   package init() {}
 }
 
+/// A created container.
 package nonisolated struct Runtime_V1_StartContainerRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -140,6 +159,7 @@ package nonisolated struct Runtime_V1_StartContainerRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the program runs.
 package nonisolated struct Runtime_V1_StartContainerResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -150,6 +170,7 @@ package nonisolated struct Runtime_V1_StartContainerResponse: Sendable {
   package init() {}
 }
 
+/// A container and its grace.
 package nonisolated struct Runtime_V1_StopContainerRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -157,6 +178,7 @@ package nonisolated struct Runtime_V1_StopContainerRequest: Sendable {
 
   package var containerID: String = String()
 
+  /// seconds between the stop signal and SIGKILL; 0 or less: SIGKILL at once
   package var timeout: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -164,6 +186,7 @@ package nonisolated struct Runtime_V1_StopContainerRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the container does not run, and its exit is recorded.
 package nonisolated struct Runtime_V1_StopContainerResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -174,6 +197,7 @@ package nonisolated struct Runtime_V1_StopContainerResponse: Sendable {
   package init() {}
 }
 
+/// A container in any state.
 package nonisolated struct Runtime_V1_RemoveContainerRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -186,6 +210,7 @@ package nonisolated struct Runtime_V1_RemoveContainerRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the container is no longer listed.
 package nonisolated struct Runtime_V1_RemoveContainerResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -196,6 +221,7 @@ package nonisolated struct Runtime_V1_RemoveContainerResponse: Sendable {
   package init() {}
 }
 
+/// A state that may be absent.
 package nonisolated struct Runtime_V1_ContainerStateValue: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -208,11 +234,13 @@ package nonisolated struct Runtime_V1_ContainerStateValue: Sendable {
   package init() {}
 }
 
+/// Which containers: all conditions hold. Absent or empty: every one. What matches nothing is no error.
 package nonisolated struct Runtime_V1_ContainerFilter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// whole, or an unambiguous beginning
   package var id: String = String()
 
   package var state: Runtime_V1_ContainerStateValue {
@@ -226,6 +254,7 @@ package nonisolated struct Runtime_V1_ContainerFilter: Sendable {
 
   package var podSandboxID: String = String()
 
+  /// labels with these values
   package var labelSelector: Dictionary<String,String> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -235,6 +264,7 @@ package nonisolated struct Runtime_V1_ContainerFilter: Sendable {
   fileprivate var _state: Runtime_V1_ContainerStateValue? = nil
 }
 
+/// Which containers to list.
 package nonisolated struct Runtime_V1_ListContainersRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -256,6 +286,7 @@ package nonisolated struct Runtime_V1_ListContainersRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ContainerFilter? = nil
 }
 
+/// A container in a list; pause is none.
 package nonisolated struct Runtime_V1_Container: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -274,6 +305,7 @@ package nonisolated struct Runtime_V1_Container: Sendable {
   /// Clears the value of `metadata`. Subsequent reads from it will return its default value.
   package mutating func clearMetadata() {self._metadata = nil}
 
+  /// as asked for
   package var image: Runtime_V1_ImageSpec {
     get {_image ?? Runtime_V1_ImageSpec()}
     set {_image = newValue}
@@ -283,16 +315,19 @@ package nonisolated struct Runtime_V1_Container: Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {self._image = nil}
 
+  /// digest reference of the image, else its id
   package var imageRef: String = String()
 
   package var state: Runtime_V1_ContainerState = .containerCreated
 
+  /// nanoseconds since 1970
   package var createdAt: Int64 = 0
 
   package var labels: Dictionary<String,String> = [:]
 
   package var annotations: Dictionary<String,String> = [:]
 
+  /// kubelet keeps the images with these ids
   package var imageID: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -303,6 +338,7 @@ package nonisolated struct Runtime_V1_Container: Sendable {
   fileprivate var _image: Runtime_V1_ImageSpec? = nil
 }
 
+/// The containers, running or not.
 package nonisolated struct Runtime_V1_ListContainersResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -315,6 +351,7 @@ package nonisolated struct Runtime_V1_ListContainersResponse: Sendable {
   package init() {}
 }
 
+/// Which containers to list.
 package nonisolated struct Runtime_V1_StreamContainersRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -336,6 +373,7 @@ package nonisolated struct Runtime_V1_StreamContainersRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ContainerFilter? = nil
 }
 
+/// Some of the containers, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamContainersResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -348,6 +386,7 @@ package nonisolated struct Runtime_V1_StreamContainersResponse: Sendable {
   package init() {}
 }
 
+/// A container.
 package nonisolated struct Runtime_V1_ContainerStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -355,6 +394,7 @@ package nonisolated struct Runtime_V1_ContainerStatusRequest: Sendable {
 
   package var containerID: String = String()
 
+  /// adds info
   package var verbose: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -362,6 +402,7 @@ package nonisolated struct Runtime_V1_ContainerStatusRequest: Sendable {
   package init() {}
 }
 
+/// All about a container. Times are nanoseconds since 1970, 0 for what has not happened.
 package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -401,11 +442,13 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
     set {_uniqueStorage()._finishedAt = newValue}
   }
 
+  /// 0 to 255; 128 + signal when killed; 128 when the start failed; 255 when the exit was lost
   package var exitCode: Int32 {
     get {_storage._exitCode}
     set {_uniqueStorage()._exitCode = newValue}
   }
 
+  /// a tag of the image, else what was asked for
   package var image: Runtime_V1_ImageSpec {
     get {_storage._image ?? Runtime_V1_ImageSpec()}
     set {_uniqueStorage()._image = newValue}
@@ -415,16 +458,19 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {_uniqueStorage()._image = nil}
 
+  /// digest reference, else the image's id
   package var imageRef: String {
     get {_storage._imageRef}
     set {_uniqueStorage()._imageRef = newValue}
   }
 
+  /// CamelCase: "Completed", "Error", "OOMKilled", "StartError", "Unknown"
   package var reason: String {
     get {_storage._reason}
     set {_uniqueStorage()._reason = newValue}
   }
 
+  /// for people
   package var message: String {
     get {_storage._message}
     set {_uniqueStorage()._message = newValue}
@@ -440,16 +486,19 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
     set {_uniqueStorage()._annotations = newValue}
   }
 
+  /// those of the request, in its order, and no others
   package var mounts: [Runtime_V1_Mount] {
     get {_storage._mounts}
     set {_uniqueStorage()._mounts = newValue}
   }
 
+  /// absolute; empty: no log
   package var logPath: String {
     get {_storage._logPath}
     set {_uniqueStorage()._logPath = newValue}
   }
 
+  /// as applied: kubelet checks a resize by it
   package var resources: Runtime_V1_ContainerResources {
     get {_storage._resources ?? Runtime_V1_ContainerResources()}
     set {_uniqueStorage()._resources = newValue}
@@ -459,6 +508,7 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
   /// Clears the value of `resources`. Subsequent reads from it will return its default value.
   package mutating func clearResources() {_uniqueStorage()._resources = nil}
 
+  /// the same string as PullImageResponse.image_ref
   package var imageID: String {
     get {_storage._imageID}
     set {_uniqueStorage()._imageID = newValue}
@@ -473,6 +523,7 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
   /// Clears the value of `user`. Subsequent reads from it will return its default value.
   package mutating func clearUser() {_uniqueStorage()._user = nil}
 
+  /// the effective one; kubelet takes SIGNAL_RUNTIME_DEFAULT as "not supported"
   package var stopSignal: Runtime_V1_Signal {
     get {_storage._stopSignal}
     set {_uniqueStorage()._stopSignal = newValue}
@@ -485,6 +536,7 @@ package nonisolated struct Runtime_V1_ContainerStatus: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// All about a container.
 package nonisolated struct Runtime_V1_ContainerStatusResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -499,6 +551,7 @@ package nonisolated struct Runtime_V1_ContainerStatusResponse: Sendable {
   /// Clears the value of `status`. Subsequent reads from it will return its default value.
   package mutating func clearStatus() {self._status = nil}
 
+  /// JSON for people, only when asked for
   package var info: Dictionary<String,String> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -508,6 +561,7 @@ package nonisolated struct Runtime_V1_ContainerStatusResponse: Sendable {
   fileprivate var _status: Runtime_V1_ContainerStatus? = nil
 }
 
+/// Limits as they are applied.
 package nonisolated struct Runtime_V1_ContainerResources: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -539,6 +593,7 @@ package nonisolated struct Runtime_V1_ContainerResources: Sendable {
   fileprivate var _windows: Runtime_V1_WindowsContainerResources? = nil
 }
 
+/// Who the container's first process is.
 package nonisolated struct Runtime_V1_ContainerUser: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -560,6 +615,7 @@ package nonisolated struct Runtime_V1_ContainerUser: Sendable {
   fileprivate var _linux: Runtime_V1_LinuxContainerUser? = nil
 }
 
+/// New limits for a container that is created or runs.
 package nonisolated struct Runtime_V1_UpdateContainerResourcesRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -570,6 +626,7 @@ package nonisolated struct Runtime_V1_UpdateContainerResourcesRequest: @unchecke
     set {_uniqueStorage()._containerID = newValue}
   }
 
+  /// only what is given changes
   package var linux: Runtime_V1_LinuxContainerResources {
     get {_storage._linux ?? Runtime_V1_LinuxContainerResources()}
     set {_uniqueStorage()._linux = newValue}
@@ -588,6 +645,7 @@ package nonisolated struct Runtime_V1_UpdateContainerResourcesRequest: @unchecke
   /// Clears the value of `windows`. Subsequent reads from it will return its default value.
   package mutating func clearWindows() {_uniqueStorage()._windows = nil}
 
+  /// change nothing here
   package var annotations: Dictionary<String,String> {
     get {_storage._annotations}
     set {_uniqueStorage()._annotations = newValue}
@@ -600,6 +658,7 @@ package nonisolated struct Runtime_V1_UpdateContainerResourcesRequest: @unchecke
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// Nothing: the limits hold, and the status shows them.
 package nonisolated struct Runtime_V1_UpdateContainerResourcesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -610,6 +669,7 @@ package nonisolated struct Runtime_V1_UpdateContainerResourcesResponse: Sendable
   package init() {}
 }
 
+/// A command without input.
 package nonisolated struct Runtime_V1_ExecSyncRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -617,8 +677,10 @@ package nonisolated struct Runtime_V1_ExecSyncRequest: Sendable {
 
   package var containerID: String = String()
 
+  /// program and arguments; no shell is added
   package var cmd: [String] = []
 
+  /// seconds until the command and all it started are killed; 0: none
   package var timeout: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -626,15 +688,18 @@ package nonisolated struct Runtime_V1_ExecSyncRequest: Sendable {
   package init() {}
 }
 
+/// How the command ended.
 package nonisolated struct Runtime_V1_ExecSyncResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// this and stderr together hold less than 16 MiB; what is more is read and thrown away
   package var stdout: Data = Data()
 
   package var stderr: Data = Data()
 
+  /// as of a container
   package var exitCode: Int32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -642,6 +707,7 @@ package nonisolated struct Runtime_V1_ExecSyncResponse: Sendable {
   package init() {}
 }
 
+/// A command whose streams a client will connect.
 package nonisolated struct Runtime_V1_ExecRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -649,10 +715,13 @@ package nonisolated struct Runtime_V1_ExecRequest: Sendable {
 
   package var containerID: String = String()
 
+  /// program and arguments; no shell is added
   package var cmd: [String] = []
 
+  /// excludes stderr
   package var tty: Bool = false
 
+  /// at least one of the three streams
   package var stdin: Bool = false
 
   package var stdout: Bool = false
@@ -664,11 +733,13 @@ package nonisolated struct Runtime_V1_ExecRequest: Sendable {
   package init() {}
 }
 
+/// Where the command waits for its client.
 package nonisolated struct Runtime_V1_ExecResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absolute; works once, for a minute
   package var url: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -676,6 +747,7 @@ package nonisolated struct Runtime_V1_ExecResponse: Sendable {
   package init() {}
 }
 
+/// Streams of a running container's first process.
 package nonisolated struct Runtime_V1_AttachRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -685,6 +757,7 @@ package nonisolated struct Runtime_V1_AttachRequest: Sendable {
 
   package var stdin: Bool = false
 
+  /// must be as the container's
   package var tty: Bool = false
 
   package var stdout: Bool = false
@@ -696,11 +769,13 @@ package nonisolated struct Runtime_V1_AttachRequest: Sendable {
   package init() {}
 }
 
+/// Where the streams wait for their client.
 package nonisolated struct Runtime_V1_AttachResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absolute; works once, for a minute
   package var url: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -708,6 +783,7 @@ package nonisolated struct Runtime_V1_AttachResponse: Sendable {
   package init() {}
 }
 
+/// A running container whose log was renamed.
 package nonisolated struct Runtime_V1_ReopenContainerLogRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -720,6 +796,7 @@ package nonisolated struct Runtime_V1_ReopenContainerLogRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the new log file exists.
 package nonisolated struct Runtime_V1_ReopenContainerLogResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

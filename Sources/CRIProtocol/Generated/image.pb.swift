@@ -8,6 +8,8 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 6 of 8: images and where they come from.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,6 +22,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// Which images. Absent or empty: every one.
 package nonisolated struct Runtime_V1_ImageFilter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -41,6 +44,7 @@ package nonisolated struct Runtime_V1_ImageFilter: Sendable {
   fileprivate var _image: Runtime_V1_ImageSpec? = nil
 }
 
+/// Which images to list.
 package nonisolated struct Runtime_V1_ListImagesRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -62,19 +66,25 @@ package nonisolated struct Runtime_V1_ListImagesRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ImageFilter? = nil
 }
 
+/// An image on the node.
 package nonisolated struct Runtime_V1_Image: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// "sha256:" and the digest of its configuration: the same from every registry and under every tag
   package var id: String = String()
 
+  /// names with tag, in full ("docker.io/library/busybox:latest")
   package var repoTags: [String] = []
 
+  /// names with the digest that the name led to: the index's for an image of several platforms
   package var repoDigests: [String] = []
 
+  /// bytes, more than 0
   package var size: UInt64 = 0
 
+  /// the image's user when it is a number, and then username is empty
   package var uid: Runtime_V1_Int64Value {
     get {_uid ?? Runtime_V1_Int64Value()}
     set {_uid = newValue}
@@ -95,6 +105,7 @@ package nonisolated struct Runtime_V1_Image: Sendable {
   /// Clears the value of `spec`. Subsequent reads from it will return its default value.
   package mutating func clearSpec() {self._spec = nil}
 
+  /// kubelet does not collect it; an explicit removal is obeyed
   package var pinned: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -105,6 +116,7 @@ package nonisolated struct Runtime_V1_Image: Sendable {
   fileprivate var _spec: Runtime_V1_ImageSpec? = nil
 }
 
+/// The images.
 package nonisolated struct Runtime_V1_ListImagesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -117,6 +129,7 @@ package nonisolated struct Runtime_V1_ListImagesResponse: Sendable {
   package init() {}
 }
 
+/// Which images to list.
 package nonisolated struct Runtime_V1_StreamImagesRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -138,6 +151,7 @@ package nonisolated struct Runtime_V1_StreamImagesRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ImageFilter? = nil
 }
 
+/// Some of the images, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamImagesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -150,6 +164,7 @@ package nonisolated struct Runtime_V1_StreamImagesResponse: Sendable {
   package init() {}
 }
 
+/// An image by any of its names.
 package nonisolated struct Runtime_V1_ImageStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -164,6 +179,7 @@ package nonisolated struct Runtime_V1_ImageStatusRequest: Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {self._image = nil}
 
+  /// adds info
   package var verbose: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -173,11 +189,13 @@ package nonisolated struct Runtime_V1_ImageStatusRequest: Sendable {
   fileprivate var _image: Runtime_V1_ImageSpec? = nil
 }
 
+/// All about an image.
 package nonisolated struct Runtime_V1_ImageStatusResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absent when it is not on the node, which is no error
   package var image: Runtime_V1_Image {
     get {_image ?? Runtime_V1_Image()}
     set {_image = newValue}
@@ -187,6 +205,7 @@ package nonisolated struct Runtime_V1_ImageStatusResponse: Sendable {
   /// Clears the value of `image`. Subsequent reads from it will return its default value.
   package mutating func clearImage() {self._image = nil}
 
+  /// JSON for people, only when asked for
   package var info: Dictionary<String,String> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -196,6 +215,8 @@ package nonisolated struct Runtime_V1_ImageStatusResponse: Sendable {
   fileprivate var _image: Runtime_V1_Image? = nil
 }
 
+/// Credentials for one registry, never logged. The first that is complete counts: user and password, identity token,
+/// auth; a registry token is sent as it is.
 package nonisolated struct Runtime_V1_AuthConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -205,12 +226,16 @@ package nonisolated struct Runtime_V1_AuthConfig: Sendable {
 
   package var password: String = String()
 
+  /// "user:password" in base64
   package var auth: String = String()
 
+  /// empty, or the registry they are for; they go nowhere else
   package var serverAddress: String = String()
 
+  /// traded for an access token
   package var identityToken: String = String()
 
+  /// bearer token
   package var registryToken: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -218,6 +243,7 @@ package nonisolated struct Runtime_V1_AuthConfig: Sendable {
   package init() {}
 }
 
+/// An image to get.
 package nonisolated struct Runtime_V1_PullImageRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -241,6 +267,7 @@ package nonisolated struct Runtime_V1_PullImageRequest: Sendable {
   /// Clears the value of `auth`. Subsequent reads from it will return its default value.
   package mutating func clearAuth() {self._auth = nil}
 
+  /// the pod that needs it; changes nothing here
   package var sandboxConfig: Runtime_V1_PodSandboxConfig {
     get {_sandboxConfig ?? Runtime_V1_PodSandboxConfig()}
     set {_sandboxConfig = newValue}
@@ -259,11 +286,13 @@ package nonisolated struct Runtime_V1_PullImageRequest: Sendable {
   fileprivate var _sandboxConfig: Runtime_V1_PodSandboxConfig? = nil
 }
 
+/// The image, whole and on the node.
 package nonisolated struct Runtime_V1_PullImageResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// its id, as Image.id
   package var imageRef: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -271,6 +300,7 @@ package nonisolated struct Runtime_V1_PullImageResponse: Sendable {
   package init() {}
 }
 
+/// An image by any of its names.
 package nonisolated struct Runtime_V1_RemoveImageRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -292,6 +322,7 @@ package nonisolated struct Runtime_V1_RemoveImageRequest: Sendable {
   fileprivate var _image: Runtime_V1_ImageSpec? = nil
 }
 
+/// Nothing: the image is no longer listed under any name.
 package nonisolated struct Runtime_V1_RemoveImageResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

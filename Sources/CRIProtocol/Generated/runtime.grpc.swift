@@ -1,3 +1,6 @@
+// CRI v1, part 8 of 8: the two services, and what concerns the runtime as a whole. Both are served on one Unix socket,
+// HTTP/2 without TLS. Until the daemon has recovered its pods every RPC answers UNAVAILABLE.
+
 // DO NOT EDIT.
 // swift-format-ignore-file
 // swiftlint:disable all
@@ -565,8 +568,18 @@ extension Runtime_V1_RuntimeService {
     ///
     /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
     /// or ``SimpleServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pods, containers and the runtime itself. An id in a request may be any unambiguous beginning of one; an empty id is
+    /// > INVALID_ARGUMENT, an unknown one NOT_FOUND unless said otherwise. Whatever stops or removes is idempotent and takes
+    /// > unknown ids for done.
     package protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
         /// Handle the "Version" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says what we are. kubelet's check of the connection.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_VersionRequest` messages.
@@ -582,6 +595,12 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RunPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+        /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+        /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RunPodSandboxRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -595,6 +614,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_RunPodSandboxResponse>
 
         /// Handle the "StopPodSandbox" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+        /// > failure until it succeeds. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StopPodSandboxRequest` messages.
@@ -610,6 +634,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RemovePodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RemovePodSandboxRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -623,6 +651,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_RemovePodSandboxResponse>
 
         /// Handle the "PodSandboxStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_PodSandboxStatusRequest` messages.
@@ -638,6 +670,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListPodSandboxRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -651,6 +687,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ListPodSandboxResponse>
 
         /// Handle the "StreamPodSandboxes" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandbox, in pieces.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamPodSandboxesRequest` messages.
@@ -666,6 +706,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CreateContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+        /// > request that comes again under the same metadata as RunPodSandbox does.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_CreateContainerRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -679,6 +724,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_CreateContainerResponse>
 
         /// Handle the "StartContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+        /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StartContainerRequest` messages.
@@ -694,6 +744,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "StopContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+        /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StopContainerRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -707,6 +762,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StopContainerResponse>
 
         /// Handle the "RemoveContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RemoveContainerRequest` messages.
@@ -722,6 +781,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainers" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListContainersRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -735,6 +798,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ListContainersResponse>
 
         /// Handle the "StreamContainers" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainers, in pieces.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamContainersRequest` messages.
@@ -750,6 +817,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ContainerStatus" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one container, from memory. Works when its image is gone.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ContainerStatusRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -763,6 +834,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ContainerStatusResponse>
 
         /// Handle the "UpdateContainerResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes the limits that are given, all or none, of a container that is created or runs.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_UpdateContainerResourcesRequest` messages.
@@ -778,6 +853,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ReopenContainerLog" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+        /// > caller has renamed the old file.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ReopenContainerLogRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -791,6 +871,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ReopenContainerLogResponse>
 
         /// Handle the "ExecSync" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+        /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ExecSyncRequest` messages.
@@ -806,6 +891,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "Exec" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+        /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ExecRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -819,6 +909,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ExecResponse>
 
         /// Handle the "Attach" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_AttachRequest` messages.
@@ -834,6 +928,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PortForward" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_PortForwardRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -847,6 +945,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_PortForwardResponse>
 
         /// Handle the "ContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one container uses.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ContainerStatsRequest` messages.
@@ -862,6 +964,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the containers that match a filter use. Measures no directory while the client waits.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListContainerStatsRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -875,6 +981,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ListContainerStatsResponse>
 
         /// Handle the "StreamContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainerStats, in pieces.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamContainerStatsRequest` messages.
@@ -890,6 +1000,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one pod uses.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_PodSandboxStatsRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -903,6 +1017,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_PodSandboxStatsResponse>
 
         /// Handle the "ListPodSandboxStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListPodSandboxStatsRequest` messages.
@@ -918,6 +1036,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "StreamPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxStats, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamPodSandboxStatsRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -931,6 +1053,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StreamPodSandboxStatsResponse>
 
         /// Handle the "UpdateRuntimeConfig" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+        /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_UpdateRuntimeConfigRequest` messages.
@@ -946,6 +1073,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "Status" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the runtime and its network are, from memory: it never waits for either.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StatusRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -959,6 +1090,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StatusResponse>
 
         /// Handle the "CheckpointContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_CheckpointContainerRequest` messages.
@@ -974,6 +1109,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CheckpointPod" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_CheckpointPodRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -987,6 +1126,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_CheckpointPodResponse>
 
         /// Handle the "RestorePod" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RestorePodRequest` messages.
@@ -1002,6 +1145,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "GetContainerEvents" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+        /// > is disconnected.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_GetEventsRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -1015,6 +1163,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ContainerEventResponse>
 
         /// Handle the "ListMetricDescriptors" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics that ListPodSandboxMetrics can give.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListMetricDescriptorsRequest` messages.
@@ -1030,6 +1182,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics of every pod and container.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListPodSandboxMetricsRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -1043,6 +1199,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ListPodSandboxMetricsResponse>
 
         /// Handle the "StreamPodSandboxMetrics" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxMetrics, in pieces.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamPodSandboxMetricsRequest` messages.
@@ -1058,6 +1218,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RuntimeConfig" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RuntimeConfigRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -1071,6 +1235,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_RuntimeConfigResponse>
 
         /// Handle the "UpdatePodSandboxResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_UpdatePodSandboxResourcesRequest` messages.
@@ -1092,8 +1260,18 @@ extension Runtime_V1_RuntimeService {
     /// trailing response metadata. If you don't need these then consider using
     /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
     /// use ``StreamingServiceProtocol``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pods, containers and the runtime itself. An id in a request may be any unambiguous beginning of one; an empty id is
+    /// > INVALID_ARGUMENT, an unknown one NOT_FOUND unless said otherwise. Whatever stops or removes is idempotent and takes
+    /// > unknown ids for done.
     package protocol ServiceProtocol: Runtime_V1_RuntimeService.StreamingServiceProtocol {
         /// Handle the "Version" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says what we are. kubelet's check of the connection.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_VersionRequest` message.
@@ -1109,6 +1287,12 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RunPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+        /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+        /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RunPodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1122,6 +1306,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_RunPodSandboxResponse>
 
         /// Handle the "StopPodSandbox" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+        /// > failure until it succeeds. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopPodSandboxRequest` message.
@@ -1137,6 +1326,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RemovePodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemovePodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1150,6 +1343,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_RemovePodSandboxResponse>
 
         /// Handle the "PodSandboxStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatusRequest` message.
@@ -1165,6 +1362,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1178,6 +1379,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ListPodSandboxResponse>
 
         /// Handle the "StreamPodSandboxes" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandbox, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxesRequest` message.
@@ -1193,6 +1398,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CreateContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+        /// > request that comes again under the same metadata as RunPodSandbox does.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CreateContainerRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1206,6 +1416,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_CreateContainerResponse>
 
         /// Handle the "StartContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+        /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StartContainerRequest` message.
@@ -1221,6 +1436,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "StopContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+        /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopContainerRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1234,6 +1454,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_StopContainerResponse>
 
         /// Handle the "RemoveContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveContainerRequest` message.
@@ -1249,6 +1473,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainers" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainersRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1262,6 +1490,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ListContainersResponse>
 
         /// Handle the "StreamContainers" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainers, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainersRequest` message.
@@ -1277,6 +1509,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ContainerStatus" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one container, from memory. Works when its image is gone.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatusRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1290,6 +1526,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ContainerStatusResponse>
 
         /// Handle the "UpdateContainerResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes the limits that are given, all or none, of a container that is created or runs.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
@@ -1305,6 +1545,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ReopenContainerLog" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+        /// > caller has renamed the old file.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ReopenContainerLogRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1318,6 +1563,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ReopenContainerLogResponse>
 
         /// Handle the "ExecSync" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+        /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecSyncRequest` message.
@@ -1333,6 +1583,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "Exec" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+        /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1346,6 +1601,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ExecResponse>
 
         /// Handle the "Attach" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_AttachRequest` message.
@@ -1361,6 +1620,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PortForward" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PortForwardRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1374,6 +1637,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_PortForwardResponse>
 
         /// Handle the "ContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one container uses.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatsRequest` message.
@@ -1389,6 +1656,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the containers that match a filter use. Measures no directory while the client waits.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1402,6 +1673,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ListContainerStatsResponse>
 
         /// Handle the "StreamContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainerStats, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainerStatsRequest` message.
@@ -1417,6 +1692,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one pod uses.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1430,6 +1709,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_PodSandboxStatsResponse>
 
         /// Handle the "ListPodSandboxStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
@@ -1445,6 +1728,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "StreamPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxStats, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1458,6 +1745,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StreamPodSandboxStatsResponse>
 
         /// Handle the "UpdateRuntimeConfig" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+        /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateRuntimeConfigRequest` message.
@@ -1473,6 +1765,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "Status" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the runtime and its network are, from memory: it never waits for either.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StatusRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1486,6 +1782,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_StatusResponse>
 
         /// Handle the "CheckpointContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointContainerRequest` message.
@@ -1501,6 +1801,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CheckpointPod" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointPodRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1514,6 +1818,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_CheckpointPodResponse>
 
         /// Handle the "RestorePod" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RestorePodRequest` message.
@@ -1529,6 +1837,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "GetContainerEvents" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+        /// > is disconnected.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_GetEventsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1542,6 +1855,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_ContainerEventResponse>
 
         /// Handle the "ListMetricDescriptors" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics that ListPodSandboxMetrics can give.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListMetricDescriptorsRequest` message.
@@ -1557,6 +1874,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics of every pod and container.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxMetricsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1570,6 +1891,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_ListPodSandboxMetricsResponse>
 
         /// Handle the "StreamPodSandboxMetrics" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxMetrics, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxMetricsRequest` message.
@@ -1585,6 +1910,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RuntimeConfig" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RuntimeConfigRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1598,6 +1927,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_RuntimeConfigResponse>
 
         /// Handle the "UpdatePodSandboxResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdatePodSandboxResourcesRequest` message.
@@ -1617,8 +1950,18 @@ extension Runtime_V1_RuntimeService {
     /// This is the highest level protocol for the service. The API is the easiest to use but
     /// doesn't provide access to request or response metadata. If you need access to these
     /// then use ``ServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pods, containers and the runtime itself. An id in a request may be any unambiguous beginning of one; an empty id is
+    /// > INVALID_ARGUMENT, an unknown one NOT_FOUND unless said otherwise. Whatever stops or removes is idempotent and takes
+    /// > unknown ids for done.
     package protocol SimpleServiceProtocol: Runtime_V1_RuntimeService.ServiceProtocol {
         /// Handle the "Version" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says what we are. kubelet's check of the connection.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_VersionRequest` message.
@@ -1634,6 +1977,12 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RunPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+        /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+        /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RunPodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1647,6 +1996,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_RunPodSandboxResponse
 
         /// Handle the "StopPodSandbox" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+        /// > failure until it succeeds. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StopPodSandboxRequest` message.
@@ -1662,6 +2016,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RemovePodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RemovePodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1675,6 +2033,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_RemovePodSandboxResponse
 
         /// Handle the "PodSandboxStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_PodSandboxStatusRequest` message.
@@ -1690,6 +2052,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListPodSandboxRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1703,6 +2069,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ListPodSandboxResponse
 
         /// Handle the "StreamPodSandboxes" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandbox, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamPodSandboxesRequest` message.
@@ -1719,6 +2089,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CreateContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+        /// > request that comes again under the same metadata as RunPodSandbox does.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_CreateContainerRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1732,6 +2107,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_CreateContainerResponse
 
         /// Handle the "StartContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+        /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StartContainerRequest` message.
@@ -1747,6 +2127,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "StopContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+        /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StopContainerRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1760,6 +2145,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_StopContainerResponse
 
         /// Handle the "RemoveContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RemoveContainerRequest` message.
@@ -1775,6 +2164,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainers" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListContainersRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1788,6 +2181,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ListContainersResponse
 
         /// Handle the "StreamContainers" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainers, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamContainersRequest` message.
@@ -1804,6 +2201,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ContainerStatus" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one container, from memory. Works when its image is gone.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ContainerStatusRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1817,6 +2218,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ContainerStatusResponse
 
         /// Handle the "UpdateContainerResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes the limits that are given, all or none, of a container that is created or runs.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_UpdateContainerResourcesRequest` message.
@@ -1832,6 +2237,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ReopenContainerLog" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+        /// > caller has renamed the old file.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ReopenContainerLogRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1845,6 +2255,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ReopenContainerLogResponse
 
         /// Handle the "ExecSync" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+        /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ExecSyncRequest` message.
@@ -1860,6 +2275,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "Exec" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+        /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ExecRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1873,6 +2293,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ExecResponse
 
         /// Handle the "Attach" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_AttachRequest` message.
@@ -1888,6 +2312,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PortForward" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_PortForwardRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1901,6 +2329,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_PortForwardResponse
 
         /// Handle the "ContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one container uses.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ContainerStatsRequest` message.
@@ -1916,6 +2348,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the containers that match a filter use. Measures no directory while the client waits.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListContainerStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1929,6 +2365,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ListContainerStatsResponse
 
         /// Handle the "StreamContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainerStats, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamContainerStatsRequest` message.
@@ -1945,6 +2385,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "PodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one pod uses.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_PodSandboxStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1959,6 +2403,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListPodSandboxStatsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -1972,6 +2420,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ListPodSandboxStatsResponse
 
         /// Handle the "StreamPodSandboxStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxStats, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamPodSandboxStatsRequest` message.
@@ -1988,6 +2440,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "UpdateRuntimeConfig" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+        /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_UpdateRuntimeConfigRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2001,6 +2458,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_UpdateRuntimeConfigResponse
 
         /// Handle the "Status" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the runtime and its network are, from memory: it never waits for either.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StatusRequest` message.
@@ -2016,6 +2477,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "CheckpointContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_CheckpointContainerRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2029,6 +2494,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_CheckpointContainerResponse
 
         /// Handle the "CheckpointPod" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_CheckpointPodRequest` message.
@@ -2044,6 +2513,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RestorePod" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RestorePodRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2057,6 +2530,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_RestorePodResponse
 
         /// Handle the "GetContainerEvents" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+        /// > is disconnected.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_GetEventsRequest` message.
@@ -2073,6 +2551,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListMetricDescriptors" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics that ListPodSandboxMetrics can give.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListMetricDescriptorsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2087,6 +2569,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "ListPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics of every pod and container.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListPodSandboxMetricsRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2100,6 +2586,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_ListPodSandboxMetricsResponse
 
         /// Handle the "StreamPodSandboxMetrics" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxMetrics, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamPodSandboxMetricsRequest` message.
@@ -2116,6 +2606,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Handle the "RuntimeConfig" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RuntimeConfigRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -2129,6 +2623,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Runtime_V1_RuntimeConfigResponse
 
         /// Handle the "UpdatePodSandboxResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_UpdatePodSandboxResourcesRequest` message.
@@ -3486,8 +3984,18 @@ extension Runtime_V1_RuntimeService {
     ///
     /// You don't need to implement this protocol directly, use the generated
     /// implementation, ``Client``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pods, containers and the runtime itself. An id in a request may be any unambiguous beginning of one; an empty id is
+    /// > INVALID_ARGUMENT, an unknown one NOT_FOUND unless said otherwise. Whatever stops or removes is idempotent and takes
+    /// > unknown ids for done.
     package protocol ClientProtocol: Sendable {
         /// Call the "Version" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says what we are. kubelet's check of the connection.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_VersionRequest` message.
@@ -3508,6 +4016,12 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RunPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+        /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+        /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RunPodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RunPodSandboxRequest` messages.
@@ -3526,6 +4040,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StopPodSandbox" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+        /// > failure until it succeeds. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopPodSandboxRequest` message.
@@ -3546,6 +4065,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RemovePodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemovePodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RemovePodSandboxRequest` messages.
@@ -3564,6 +4087,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "PodSandboxStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatusRequest` message.
@@ -3584,6 +4111,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxRequest` messages.
@@ -3602,6 +4133,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StreamPodSandboxes" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandbox, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxesRequest` message.
@@ -3622,6 +4157,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "CreateContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+        /// > request that comes again under the same metadata as RunPodSandbox does.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CreateContainerRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_CreateContainerRequest` messages.
@@ -3640,6 +4180,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StartContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+        /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StartContainerRequest` message.
@@ -3660,6 +4205,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StopContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+        /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopContainerRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StopContainerRequest` messages.
@@ -3678,6 +4228,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "RemoveContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveContainerRequest` message.
@@ -3698,6 +4252,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListContainers" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainersRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListContainersRequest` messages.
@@ -3716,6 +4274,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StreamContainers" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainers, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainersRequest` message.
@@ -3736,6 +4298,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ContainerStatus" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one container, from memory. Works when its image is gone.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatusRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ContainerStatusRequest` messages.
@@ -3754,6 +4320,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "UpdateContainerResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes the limits that are given, all or none, of a container that is created or runs.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
@@ -3774,6 +4344,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ReopenContainerLog" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+        /// > caller has renamed the old file.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ReopenContainerLogRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ReopenContainerLogRequest` messages.
@@ -3792,6 +4367,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ExecSync" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+        /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecSyncRequest` message.
@@ -3812,6 +4392,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "Exec" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+        /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ExecRequest` messages.
@@ -3830,6 +4415,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "Attach" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_AttachRequest` message.
@@ -3850,6 +4439,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "PortForward" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PortForwardRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_PortForwardRequest` messages.
@@ -3868,6 +4461,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one container uses.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatsRequest` message.
@@ -3888,6 +4485,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the containers that match a filter use. Measures no directory while the client waits.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListContainerStatsRequest` messages.
@@ -3906,6 +4507,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StreamContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainerStats, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainerStatsRequest` message.
@@ -3926,6 +4531,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "PodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one pod uses.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_PodSandboxStatsRequest` messages.
@@ -3944,6 +4553,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListPodSandboxStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
@@ -3964,6 +4577,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxStats, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamPodSandboxStatsRequest` messages.
@@ -3982,6 +4599,11 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "UpdateRuntimeConfig" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+        /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateRuntimeConfigRequest` message.
@@ -4002,6 +4624,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "Status" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the runtime and its network are, from memory: it never waits for either.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StatusRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StatusRequest` messages.
@@ -4020,6 +4646,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "CheckpointContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointContainerRequest` message.
@@ -4040,6 +4670,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "CheckpointPod" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointPodRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_CheckpointPodRequest` messages.
@@ -4058,6 +4692,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "RestorePod" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RestorePodRequest` message.
@@ -4078,6 +4716,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "GetContainerEvents" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+        /// > is disconnected.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_GetEventsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_GetEventsRequest` messages.
@@ -4096,6 +4739,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListMetricDescriptors" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics that ListPodSandboxMetrics can give.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListMetricDescriptorsRequest` message.
@@ -4116,6 +4763,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics of every pod and container.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxMetricsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxMetricsRequest` messages.
@@ -4134,6 +4785,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StreamPodSandboxMetrics" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxMetrics, in pieces.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxMetricsRequest` message.
@@ -4154,6 +4809,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RuntimeConfig" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RuntimeConfigRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RuntimeConfigRequest` messages.
@@ -4172,6 +4831,10 @@ extension Runtime_V1_RuntimeService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "UpdatePodSandboxResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdatePodSandboxResourcesRequest` message.
@@ -4196,6 +4859,12 @@ extension Runtime_V1_RuntimeService {
     /// The ``Client`` provides an implementation of ``ClientProtocol`` which wraps
     /// a `GRPCCore.GRPCCClient`. The underlying `GRPCClient` provides the long-lived
     /// means of communication with the remote peer.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Pods, containers and the runtime itself. An id in a request may be any unambiguous beginning of one; an empty id is
+    /// > INVALID_ARGUMENT, an unknown one NOT_FOUND unless said otherwise. Whatever stops or removes is idempotent and takes
+    /// > unknown ids for done.
     package struct Client<Transport>: ClientProtocol where Transport: GRPCCore.ClientTransport {
         private let client: GRPCCore.GRPCClient<Transport>
 
@@ -4208,6 +4877,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "Version" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says what we are. kubelet's check of the connection.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_VersionRequest` message.
@@ -4239,6 +4912,12 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RunPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+        /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+        /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RunPodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RunPodSandboxRequest` messages.
@@ -4268,6 +4947,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "StopPodSandbox" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+        /// > failure until it succeeds. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopPodSandboxRequest` message.
@@ -4299,6 +4983,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RemovePodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemovePodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RemovePodSandboxRequest` messages.
@@ -4328,6 +5016,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "PodSandboxStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatusRequest` message.
@@ -4359,6 +5051,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListPodSandbox" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxRequest` messages.
@@ -4389,6 +5085,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamPodSandboxes" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandbox, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxesRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamPodSandboxesRequest` messages.
@@ -4416,6 +5116,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "CreateContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+        /// > request that comes again under the same metadata as RunPodSandbox does.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CreateContainerRequest` message.
@@ -4447,6 +5152,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StartContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+        /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StartContainerRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StartContainerRequest` messages.
@@ -4476,6 +5186,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "StopContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+        /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StopContainerRequest` message.
@@ -4507,6 +5222,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "RemoveContainer" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveContainerRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RemoveContainerRequest` messages.
@@ -4536,6 +5255,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "ListContainers" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainersRequest` message.
@@ -4567,6 +5290,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamContainers" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainers, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainersRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamContainersRequest` messages.
@@ -4594,6 +5321,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "ContainerStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All about one container, from memory. Works when its image is gone.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatusRequest` message.
@@ -4625,6 +5356,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "UpdateContainerResources" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes the limits that are given, all or none, of a container that is created or runs.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_UpdateContainerResourcesRequest` messages.
@@ -4654,6 +5389,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "ReopenContainerLog" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+        /// > caller has renamed the old file.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ReopenContainerLogRequest` message.
@@ -4685,6 +5425,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ExecSync" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+        /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecSyncRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ExecSyncRequest` messages.
@@ -4714,6 +5459,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "Exec" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+        /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ExecRequest` message.
@@ -4745,6 +5495,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "Attach" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_AttachRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_AttachRequest` messages.
@@ -4774,6 +5528,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "PortForward" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PortForwardRequest` message.
@@ -4805,6 +5563,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one container uses.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ContainerStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ContainerStatsRequest` messages.
@@ -4834,6 +5596,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "ListContainerStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the containers that match a filter use. Measures no directory while the client waits.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
@@ -4865,6 +5631,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamContainerStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListContainerStats, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamContainerStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamContainerStatsRequest` messages.
@@ -4892,6 +5662,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "PodSandboxStats" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What one pod uses.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PodSandboxStatsRequest` message.
@@ -4923,6 +5697,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxStatsRequest` messages.
@@ -4953,6 +5731,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamPodSandboxStats" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxStats, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxStatsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamPodSandboxStatsRequest` messages.
@@ -4980,6 +5762,11 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "UpdateRuntimeConfig" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+        /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdateRuntimeConfigRequest` message.
@@ -5011,6 +5798,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "Status" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the runtime and its network are, from memory: it never waits for either.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StatusRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StatusRequest` messages.
@@ -5040,6 +5831,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "CheckpointContainer" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointContainerRequest` message.
@@ -5071,6 +5866,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "CheckpointPod" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_CheckpointPodRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_CheckpointPodRequest` messages.
@@ -5100,6 +5899,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "RestorePod" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RestorePodRequest` message.
@@ -5131,6 +5934,11 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "GetContainerEvents" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+        /// > is disconnected.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_GetEventsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_GetEventsRequest` messages.
@@ -5158,6 +5966,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "ListMetricDescriptors" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics that ListPodSandboxMetrics can give.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListMetricDescriptorsRequest` message.
@@ -5189,6 +6001,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "ListPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The metrics of every pod and container.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListPodSandboxMetricsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxMetricsRequest` messages.
@@ -5219,6 +6035,10 @@ extension Runtime_V1_RuntimeService {
 
         /// Call the "StreamPodSandboxMetrics" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListPodSandboxMetrics, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxMetricsRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamPodSandboxMetricsRequest` messages.
@@ -5246,6 +6066,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "RuntimeConfig" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RuntimeConfigRequest` message.
@@ -5276,6 +6100,10 @@ extension Runtime_V1_RuntimeService {
         }
 
         /// Call the "UpdatePodSandboxResources" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_UpdatePodSandboxResourcesRequest` message.
@@ -5312,6 +6140,10 @@ extension Runtime_V1_RuntimeService {
 extension Runtime_V1_RuntimeService.ClientProtocol {
     /// Call the "Version" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Says what we are. kubelet's check of the connection.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_VersionRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5336,6 +6168,12 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RunPodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+    /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+    /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RunPodSandboxRequest` message.
@@ -5362,6 +6200,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StopPodSandbox" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+    /// > failure until it succeeds. Idempotent.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StopPodSandboxRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5386,6 +6229,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RemovePodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RemovePodSandboxRequest` message.
@@ -5412,6 +6259,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "PodSandboxStatus" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_PodSandboxStatusRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5436,6 +6287,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListPodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListPodSandboxRequest` message.
@@ -5462,6 +6317,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxes" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandbox, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxesRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5484,6 +6343,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "CreateContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+    /// > request that comes again under the same metadata as RunPodSandbox does.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_CreateContainerRequest` message.
@@ -5510,6 +6374,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StartContainer" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+    /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StartContainerRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5534,6 +6403,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "StopContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+    /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StopContainerRequest` message.
@@ -5560,6 +6434,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "RemoveContainer" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RemoveContainerRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5584,6 +6462,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListContainers" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListContainersRequest` message.
@@ -5610,6 +6492,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamContainers" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListContainers, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamContainersRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5632,6 +6518,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ContainerStatus" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All about one container, from memory. Works when its image is gone.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ContainerStatusRequest` message.
@@ -5658,6 +6548,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "UpdateContainerResources" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes the limits that are given, all or none, of a container that is created or runs.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5682,6 +6576,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ReopenContainerLog" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+    /// > caller has renamed the old file.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ReopenContainerLogRequest` message.
@@ -5708,6 +6607,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ExecSync" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+    /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ExecSyncRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5732,6 +6636,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "Exec" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+    /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ExecRequest` message.
@@ -5758,6 +6667,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "Attach" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_AttachRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5782,6 +6695,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "PortForward" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_PortForwardRequest` message.
@@ -5808,6 +6725,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ContainerStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What one container uses.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ContainerStatsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5832,6 +6753,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListContainerStats" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the containers that match a filter use. Measures no directory while the client waits.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
@@ -5858,6 +6783,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamContainerStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListContainerStats, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamContainerStatsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5880,6 +6809,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "PodSandboxStats" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What one pod uses.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_PodSandboxStatsRequest` message.
@@ -5906,6 +6839,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ListPodSandboxStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5931,6 +6868,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandboxStats, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxStatsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -5953,6 +6894,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "UpdateRuntimeConfig" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+    /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_UpdateRuntimeConfigRequest` message.
@@ -5979,6 +6925,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "Status" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How the runtime and its network are, from memory: it never waits for either.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StatusRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -6003,6 +6953,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "CheckpointContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_CheckpointContainerRequest` message.
@@ -6029,6 +6983,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "CheckpointPod" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_CheckpointPodRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -6053,6 +7011,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RestorePod" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RestorePodRequest` message.
@@ -6079,6 +7041,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "GetContainerEvents" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+    /// > is disconnected.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_GetEventsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -6101,6 +7068,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListMetricDescriptors" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The metrics that ListPodSandboxMetrics can give.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListMetricDescriptorsRequest` message.
@@ -6127,6 +7098,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ListPodSandboxMetrics" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The metrics of every pod and container.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListPodSandboxMetricsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -6152,6 +7127,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxMetrics" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandboxMetrics, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamPodSandboxMetricsRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -6174,6 +7153,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RuntimeConfig" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RuntimeConfigRequest` message.
@@ -6199,6 +7182,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "UpdatePodSandboxResources" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_UpdatePodSandboxResourcesRequest` message.
@@ -6229,6 +7216,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 extension Runtime_V1_RuntimeService.ClientProtocol {
     /// Call the "Version" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Says what we are. kubelet's check of the connection.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6257,6 +7248,12 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RunPodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a pod's sandbox: namespaces, network, cgroup, pause; answers when it is ready. The pod's metadata is its
+    /// > name: a request that comes again, because its client has lost patience, waits for the first one and gets the same
+    /// > sandbox. A failure leaves nothing, or else a sandbox that is NOTREADY for StopPodSandbox to finish.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6287,6 +7284,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StopPodSandbox" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Kills the pod's containers, without grace, and pause, and takes its network down. May be called again after a
+    /// > failure until it succeeds. Idempotent.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6315,6 +7317,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RemovePodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Stops the pod where necessary, and removes its containers, files and record. Log files stay. Idempotent.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6345,6 +7351,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "PodSandboxStatus" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All about one sandbox, from memory. kubelet needs NOT_FOUND for one that is gone: another code stalls the pod.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6373,6 +7383,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListPodSandbox" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The sandboxes that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6403,6 +7417,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxes" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandbox, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6429,6 +7447,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "CreateContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a container in a ready sandbox: everything that can be refused is refused here, no process starts. Answers a
+    /// > request that comes again under the same metadata as RunPodSandbox does.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6459,6 +7482,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StartContainer" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Starts a created container; answers when its program has been executed. FAILED_PRECONDITION for one that has been
+    /// > started before. When the program cannot be executed the container is EXITED with code 128 and reason "StartError".
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6487,6 +7515,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "StopContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Sends the stop signal to the first process, waits for the grace to pass, then kills every process; answers when the
+    /// > exit is recorded. A second call can shorten the grace of the first, not extend it. Idempotent.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6517,6 +7550,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "RemoveContainer" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Kills the container where necessary and removes its writable layer and record; not its log. Idempotent.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6545,6 +7582,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListContainers" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The containers that match a filter, from memory; RESOURCE_EXHAUSTED when the answer would exceed 16 MiB.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6575,6 +7616,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamContainers" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListContainers, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6601,6 +7646,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ContainerStatus" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All about one container, from memory. Works when its image is gone.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6631,6 +7680,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "UpdateContainerResources" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes the limits that are given, all or none, of a container that is created or runs.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6659,6 +7712,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ReopenContainerLog" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Closes the log and opens a new file under its name, between two records. FAILED_PRECONDITION unless it runs. The
+    /// > caller has renamed the old file.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6689,6 +7747,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ExecSync" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Runs a command in a running container and answers with its output. DEADLINE_EXCEEDED when its time is over: it and
+    /// > all it started are dead then. The same when the client goes away. An exit code other than 0 is no error.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6717,6 +7780,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "Exec" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which a command's streams can be connected; the command starts when they are. INVALID_ARGUMENT for
+    /// > stderr with a terminal or no stream at all; RESOURCE_EXHAUSTED when too many URLs wait for their client.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6747,6 +7815,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "Attach" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which the streams of a running container can be connected. Errors as of Exec.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6775,6 +7847,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "PortForward" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gives the URL at which ports of a ready sandbox can be connected. Errors as of Exec.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6805,6 +7881,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ContainerStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What one container uses.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6833,6 +7913,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListContainerStats" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the containers that match a filter use. Measures no directory while the client waits.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6863,6 +7947,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamContainerStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListContainerStats, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6889,6 +7977,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "PodSandboxStats" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What one pod uses.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -6919,6 +8011,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ListPodSandboxStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What the pods that match a filter use; one that vanishes meanwhile is left out.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6948,6 +8044,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxStats" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandboxStats, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -6974,6 +8074,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "UpdateRuntimeConfig" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes the node's pod address ranges from kubelet. INVALID_ARGUMENT for what is no range; FAILED_PRECONDITION while
+    /// > addresses of other ranges are in use. Comes again with the same ranges after every start of kubelet.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7004,6 +8109,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "Status" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How the runtime and its network are, from memory: it never waits for either.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -7032,6 +8141,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "CheckpointContainer" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Writes a running container to an archive. Needs CRIU: UNIMPLEMENTED.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7062,6 +8175,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "CheckpointPod" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Writes containers of a pod to a directory. Needs CRIU: UNIMPLEMENTED.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -7090,6 +8207,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RestorePod" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes a pod from such a directory. Needs CRIU: UNIMPLEMENTED.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7120,6 +8241,11 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "GetContainerEvents" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Sends every change of containers and sandboxes from now on, until the client goes. A client too slow to take them
+    /// > is disconnected.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -7146,6 +8272,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "ListMetricDescriptors" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The metrics that ListPodSandboxMetrics can give.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7176,6 +8306,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "ListPodSandboxMetrics" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The metrics of every pod and container.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -7205,6 +8339,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
 
     /// Call the "StreamPodSandboxMetrics" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListPodSandboxMetrics, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -7231,6 +8369,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "RuntimeConfig" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Which cgroup driver is in use. kubelet asks once, at its start, and follows.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7260,6 +8402,10 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
     }
 
     /// Call the "UpdatePodSandboxResources" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Notes new sums over a pod for the verbose status; the pod's cgroup is kubelet's.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -7409,8 +8555,16 @@ extension Runtime_V1_ImageService {
     ///
     /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
     /// or ``SimpleServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Images on the node and the registries they come from.
     package protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
         /// Handle the "ListImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The images that match a filter, from memory.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ListImagesRequest` messages.
@@ -7426,6 +8580,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "StreamImages" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListImages, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_StreamImagesRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -7439,6 +8597,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StreamImagesResponse>
 
         /// Handle the "ImageStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One image, from memory. Absence is no error: the answer has no image then.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ImageStatusRequest` messages.
@@ -7454,6 +8616,11 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "PullImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+        /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_PullImageRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -7468,6 +8635,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "RemoveImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_RemoveImageRequest` messages.
         ///   - context: Context providing information about the RPC.
@@ -7481,6 +8652,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_RemoveImageResponse>
 
         /// Handle the "ImageFsInfo" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Runtime_V1_ImageFsInfoRequest` messages.
@@ -7502,8 +8677,16 @@ extension Runtime_V1_ImageService {
     /// trailing response metadata. If you don't need these then consider using
     /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
     /// use ``StreamingServiceProtocol``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Images on the node and the registries they come from.
     package protocol ServiceProtocol: Runtime_V1_ImageService.StreamingServiceProtocol {
         /// Handle the "ListImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The images that match a filter, from memory.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListImagesRequest` message.
@@ -7519,6 +8702,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "StreamImages" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListImages, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamImagesRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -7532,6 +8719,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> GRPCCore.StreamingServerResponse<Runtime_V1_StreamImagesResponse>
 
         /// Handle the "ImageStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One image, from memory. Absence is no error: the answer has no image then.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageStatusRequest` message.
@@ -7547,6 +8738,11 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "PullImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+        /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PullImageRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -7561,6 +8757,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "RemoveImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -7574,6 +8774,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> GRPCCore.ServerResponse<Runtime_V1_RemoveImageResponse>
 
         /// Handle the "ImageFsInfo" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
@@ -7593,8 +8797,16 @@ extension Runtime_V1_ImageService {
     /// This is the highest level protocol for the service. The API is the easiest to use but
     /// doesn't provide access to request or response metadata. If you need access to these
     /// then use ``ServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Images on the node and the registries they come from.
     package protocol SimpleServiceProtocol: Runtime_V1_ImageService.ServiceProtocol {
         /// Handle the "ListImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The images that match a filter, from memory.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ListImagesRequest` message.
@@ -7609,6 +8821,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> Runtime_V1_ListImagesResponse
 
         /// Handle the "StreamImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListImages, in pieces.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_StreamImagesRequest` message.
@@ -7625,6 +8841,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "ImageStatus" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One image, from memory. Absence is no error: the answer has no image then.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ImageStatusRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -7638,6 +8858,11 @@ extension Runtime_V1_ImageService {
         ) async throws -> Runtime_V1_ImageStatusResponse
 
         /// Handle the "PullImage" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+        /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_PullImageRequest` message.
@@ -7653,6 +8878,10 @@ extension Runtime_V1_ImageService {
 
         /// Handle the "RemoveImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_RemoveImageRequest` message.
         ///   - context: Context providing information about the RPC.
@@ -7666,6 +8895,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> Runtime_V1_RemoveImageResponse
 
         /// Handle the "ImageFsInfo" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
         ///
         /// - Parameters:
         ///   - request: A `Runtime_V1_ImageFsInfoRequest` message.
@@ -7918,8 +9151,16 @@ extension Runtime_V1_ImageService {
     ///
     /// You don't need to implement this protocol directly, use the generated
     /// implementation, ``Client``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Images on the node and the registries they come from.
     package protocol ClientProtocol: Sendable {
         /// Call the "ListImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The images that match a filter, from memory.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListImagesRequest` message.
@@ -7940,6 +9181,10 @@ extension Runtime_V1_ImageService {
 
         /// Call the "StreamImages" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListImages, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamImagesRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamImagesRequest` messages.
@@ -7958,6 +9203,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ImageStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One image, from memory. Absence is no error: the answer has no image then.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageStatusRequest` message.
@@ -7978,6 +9227,11 @@ extension Runtime_V1_ImageService {
 
         /// Call the "PullImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+        /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PullImageRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_PullImageRequest` messages.
@@ -7997,6 +9251,10 @@ extension Runtime_V1_ImageService {
 
         /// Call the "RemoveImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RemoveImageRequest` messages.
@@ -8015,6 +9273,10 @@ extension Runtime_V1_ImageService {
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ImageFsInfo" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
@@ -8039,6 +9301,10 @@ extension Runtime_V1_ImageService {
     /// The ``Client`` provides an implementation of ``ClientProtocol`` which wraps
     /// a `GRPCCore.GRPCCClient`. The underlying `GRPCClient` provides the long-lived
     /// means of communication with the remote peer.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Images on the node and the registries they come from.
     package struct Client<Transport>: ClientProtocol where Transport: GRPCCore.ClientTransport {
         private let client: GRPCCore.GRPCClient<Transport>
 
@@ -8051,6 +9317,10 @@ extension Runtime_V1_ImageService {
         }
 
         /// Call the "ListImages" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The images that match a filter, from memory.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ListImagesRequest` message.
@@ -8082,6 +9352,10 @@ extension Runtime_V1_ImageService {
 
         /// Call the "StreamImages" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > As ListImages, in pieces.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_StreamImagesRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_StreamImagesRequest` messages.
@@ -8109,6 +9383,10 @@ extension Runtime_V1_ImageService {
         }
 
         /// Call the "ImageStatus" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One image, from memory. Absence is no error: the answer has no image then.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageStatusRequest` message.
@@ -8140,6 +9418,11 @@ extension Runtime_V1_ImageService {
 
         /// Call the "PullImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+        /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_PullImageRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_PullImageRequest` messages.
@@ -8170,6 +9453,10 @@ extension Runtime_V1_ImageService {
 
         /// Call the "RemoveImage" method.
         ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+        ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
         ///   - serializer: A serializer for `Runtime_V1_RemoveImageRequest` messages.
@@ -8199,6 +9486,10 @@ extension Runtime_V1_ImageService {
         }
 
         /// Call the "ImageFsInfo" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
@@ -8235,6 +9526,10 @@ extension Runtime_V1_ImageService {
 extension Runtime_V1_ImageService.ClientProtocol {
     /// Call the "ListImages" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The images that match a filter, from memory.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ListImagesRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -8260,6 +9555,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "StreamImages" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListImages, in pieces.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_StreamImagesRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -8282,6 +9581,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
     }
 
     /// Call the "ImageStatus" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One image, from memory. Absence is no error: the answer has no image then.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ImageStatusRequest` message.
@@ -8308,6 +9611,11 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "PullImage" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+    /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_PullImageRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -8333,6 +9641,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "RemoveImage" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+    ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
     ///   - options: Options to apply to this RPC.
@@ -8357,6 +9669,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
     }
 
     /// Call the "ImageFsInfo" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
@@ -8387,6 +9703,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
 extension Runtime_V1_ImageService.ClientProtocol {
     /// Call the "ListImages" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The images that match a filter, from memory.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -8416,6 +9736,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "StreamImages" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > As ListImages, in pieces.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -8442,6 +9766,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
     }
 
     /// Call the "ImageStatus" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One image, from memory. Absence is no error: the answer has no image then.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -8472,6 +9800,11 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "PullImage" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Gets an image from its registry; two requests for one image share the work. UNKNOWN with a text that begins with
+    /// > "RegistryUnavailable" or "SignatureValidationFailed", which kubelet looks for, for these two.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -8501,6 +9834,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
 
     /// Call the "RemoveImage" method.
     ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Removes an image with all its names. Containers keep what they use of it. Idempotent.
+    ///
     /// - Parameters:
     ///   - message: request message to send.
     ///   - metadata: Additional metadata to send, defaults to empty.
@@ -8529,6 +9866,10 @@ extension Runtime_V1_ImageService.ClientProtocol {
     }
 
     /// Call the "ImageFsInfo" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What images and writable layers take of their file systems. kubelet's check of the connection to this service.
     ///
     /// - Parameters:
     ///   - message: request message to send.

@@ -8,6 +8,9 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 8 of 8: the two services, and what concerns the runtime as a whole. Both are served on one Unix socket,
+// HTTP/2 without TLS. Until the daemon has recovered its pods every RPC answers UNAVAILABLE.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,11 +23,20 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// What happened to a container, or to a sandbox.
 package nonisolated enum Runtime_V1_ContainerEventType: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// is there
   case containerCreatedEvent // = 0
+
+  /// runs; of a sandbox: is ready
   case containerStartedEvent // = 1
+
+  /// has exited; of a sandbox: is not ready any more
   case containerStoppedEvent // = 2
+
+  /// is not listed any more
   case containerDeletedEvent // = 3
   case UNRECOGNIZED(Int)
 
@@ -62,9 +74,14 @@ package nonisolated enum Runtime_V1_ContainerEventType: SwiftProtobuf.Enum, Swif
 
 }
 
+/// Who makes cgroups, and how their paths are written.
 package nonisolated enum Runtime_V1_CgroupDriver: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// slices and scopes
   case systemd // = 0
+
+  /// directories
   case cgroupfs // = 1
   case UNRECOGNIZED(Int)
 
@@ -96,11 +113,13 @@ package nonisolated enum Runtime_V1_CgroupDriver: SwiftProtobuf.Enum, Swift.Case
 
 }
 
+/// What the client is.
 package nonisolated struct Runtime_V1_VersionRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// of the kubelet's side; not looked at
   package var version: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -108,17 +127,22 @@ package nonisolated struct Runtime_V1_VersionRequest: Sendable {
   package init() {}
 }
 
+/// What we are; no field is empty.
 package nonisolated struct Runtime_V1_VersionResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// "0.1.0", which kubelet insists on: of its runtime API, not of ours
   package var version: String = String()
 
+  /// "swiftlet", the scheme of container ids in Kubernetes
   package var runtimeName: String = String()
 
+  /// ours
   package var runtimeVersion: String = String()
 
+  /// "v1"
   package var runtimeApiVersion: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -126,11 +150,13 @@ package nonisolated struct Runtime_V1_VersionResponse: Sendable {
   package init() {}
 }
 
+/// The network as kubelet knows it.
 package nonisolated struct Runtime_V1_NetworkConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// the node's ranges of pod addresses, one of each family, with a comma between; empty: no change
   package var podCidr: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -138,6 +164,7 @@ package nonisolated struct Runtime_V1_NetworkConfig: Sendable {
   package init() {}
 }
 
+/// What kubelet can change in the runtime.
 package nonisolated struct Runtime_V1_RuntimeConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -159,6 +186,7 @@ package nonisolated struct Runtime_V1_RuntimeConfig: Sendable {
   fileprivate var _networkConfig: Runtime_V1_NetworkConfig? = nil
 }
 
+/// What kubelet has learned.
 package nonisolated struct Runtime_V1_UpdateRuntimeConfigRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -180,6 +208,7 @@ package nonisolated struct Runtime_V1_UpdateRuntimeConfigRequest: Sendable {
   fileprivate var _runtimeConfig: Runtime_V1_RuntimeConfig? = nil
 }
 
+/// Nothing: it holds.
 package nonisolated struct Runtime_V1_UpdateRuntimeConfigResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -190,17 +219,21 @@ package nonisolated struct Runtime_V1_UpdateRuntimeConfigResponse: Sendable {
   package init() {}
 }
 
+/// Something that is well, or not.
 package nonisolated struct Runtime_V1_RuntimeCondition: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// "RuntimeReady" and "NetworkReady" are always there
   package var type: String = String()
 
   package var status: Bool = false
 
+  /// CamelCase, when it is not well
   package var reason: String = String()
 
+  /// for people
   package var message: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -208,6 +241,7 @@ package nonisolated struct Runtime_V1_RuntimeCondition: Sendable {
   package init() {}
 }
 
+/// How the runtime is.
 package nonisolated struct Runtime_V1_RuntimeStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -220,11 +254,13 @@ package nonisolated struct Runtime_V1_RuntimeStatus: Sendable {
   package init() {}
 }
 
+/// How are you?
 package nonisolated struct Runtime_V1_StatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// adds info
   package var verbose: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -232,13 +268,16 @@ package nonisolated struct Runtime_V1_StatusRequest: Sendable {
   package init() {}
 }
 
+/// What pods of one handler can have.
 package nonisolated struct Runtime_V1_RuntimeHandlerFeatures: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Mount.recursive_read_only
   package var recursiveReadOnlyMounts: Bool = false
 
+  /// id-mapped mounts work on the image store's file system
   package var userNamespaces: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -246,11 +285,13 @@ package nonisolated struct Runtime_V1_RuntimeHandlerFeatures: Sendable {
   package init() {}
 }
 
+/// A named way of running pods.
 package nonisolated struct Runtime_V1_RuntimeHandler: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// one entry has the empty name, the default's
   package var name: String = String()
 
   package var features: Runtime_V1_RuntimeHandlerFeatures {
@@ -269,15 +310,19 @@ package nonisolated struct Runtime_V1_RuntimeHandler: Sendable {
   fileprivate var _features: Runtime_V1_RuntimeHandlerFeatures? = nil
 }
 
+/// What every pod can have.
 package nonisolated struct Runtime_V1_RuntimeFeatures: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// SupplementalGroupsPolicy.Strict
   package var supplementalGroupsPolicy: Bool = false
 
+  /// a user namespace in a pod of the node's network
   package var userNamespacesHostNetwork: Bool = false
 
+  /// Mount.mount_options
   package var mountOptions: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -285,6 +330,7 @@ package nonisolated struct Runtime_V1_RuntimeFeatures: Sendable {
   package init() {}
 }
 
+/// How the runtime is, and what it can.
 package nonisolated struct Runtime_V1_StatusResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -299,6 +345,7 @@ package nonisolated struct Runtime_V1_StatusResponse: Sendable {
   /// Clears the value of `status`. Subsequent reads from it will return its default value.
   package mutating func clearStatus() {self._status = nil}
 
+  /// JSON for people, only when asked for; "config" has the directories
   package var info: Dictionary<String,String> = [:]
 
   package var runtimeHandlers: [Runtime_V1_RuntimeHandler] = []
@@ -320,6 +367,7 @@ package nonisolated struct Runtime_V1_StatusResponse: Sendable {
   fileprivate var _features: Runtime_V1_RuntimeFeatures? = nil
 }
 
+/// A container to be written down while it runs on.
 package nonisolated struct Runtime_V1_CheckpointContainerRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -327,8 +375,10 @@ package nonisolated struct Runtime_V1_CheckpointContainerRequest: Sendable {
 
   package var containerID: String = String()
 
+  /// absolute path of the archive
   package var location: String = String()
 
+  /// seconds; 0: the runtime's own
   package var timeout: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -336,6 +386,7 @@ package nonisolated struct Runtime_V1_CheckpointContainerRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the archive is whole.
 package nonisolated struct Runtime_V1_CheckpointContainerResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -346,6 +397,7 @@ package nonisolated struct Runtime_V1_CheckpointContainerResponse: Sendable {
   package init() {}
 }
 
+/// Containers of a pod to be written down at one moment.
 package nonisolated struct Runtime_V1_CheckpointPodRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -353,10 +405,13 @@ package nonisolated struct Runtime_V1_CheckpointPodRequest: Sendable {
 
   package var podSandboxID: String = String()
 
+  /// absolute, an empty directory
   package var outputPath: String = String()
 
+  /// running ones of this pod, each once
   package var containerIds: [String] = []
 
+  /// unknown ones are refused
   package var options: Dictionary<String,String> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -364,6 +419,7 @@ package nonisolated struct Runtime_V1_CheckpointPodRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the directory has all.
 package nonisolated struct Runtime_V1_CheckpointPodResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -374,11 +430,13 @@ package nonisolated struct Runtime_V1_CheckpointPodResponse: Sendable {
   package init() {}
 }
 
+/// A pod to be made from what was written down.
 package nonisolated struct Runtime_V1_RestorePodRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absolute
   package var checkpointPath: String = String()
 
   package var config: Runtime_V1_PodSandboxConfig {
@@ -392,8 +450,10 @@ package nonisolated struct Runtime_V1_RestorePodRequest: Sendable {
 
   package var runtimeHandler: String = String()
 
+  /// unknown ones are refused
   package var options: Dictionary<String,String> = [:]
 
+  /// their names are those of the checkpoint
   package var containerConfigs: [Runtime_V1_ContainerConfig] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -403,11 +463,13 @@ package nonisolated struct Runtime_V1_RestorePodRequest: Sendable {
   fileprivate var _config: Runtime_V1_PodSandboxConfig? = nil
 }
 
+/// A container that was restored.
 package nonisolated struct Runtime_V1_RestoredContainer: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// of its metadata
   package var name: String = String()
 
   package var containerID: String = String()
@@ -417,6 +479,7 @@ package nonisolated struct Runtime_V1_RestoredContainer: Sendable {
   package init() {}
 }
 
+/// The restored pod, whose containers are created and do not run yet.
 package nonisolated struct Runtime_V1_RestorePodResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -431,6 +494,7 @@ package nonisolated struct Runtime_V1_RestorePodResponse: Sendable {
   package init() {}
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_GetEventsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -441,17 +505,21 @@ package nonisolated struct Runtime_V1_GetEventsRequest: Sendable {
   package init() {}
 }
 
+/// An event, with the pod as it was at that moment.
 package nonisolated struct Runtime_V1_ContainerEventResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// or the sandbox's id
   package var containerID: String = String()
 
   package var containerEventType: Runtime_V1_ContainerEventType = .containerCreatedEvent
 
+  /// nanoseconds since 1970
   package var createdAt: Int64 = 0
 
+  /// always set: kubelet drops events without
   package var podSandboxStatus: Runtime_V1_PodSandboxStatus {
     get {_podSandboxStatus ?? Runtime_V1_PodSandboxStatus()}
     set {_podSandboxStatus = newValue}
@@ -470,6 +538,7 @@ package nonisolated struct Runtime_V1_ContainerEventResponse: Sendable {
   fileprivate var _podSandboxStatus: Runtime_V1_PodSandboxStatus? = nil
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_RuntimeConfigRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -480,11 +549,13 @@ package nonisolated struct Runtime_V1_RuntimeConfigRequest: Sendable {
   package init() {}
 }
 
+/// What kubelet has to agree with us about.
 package nonisolated struct Runtime_V1_RuntimeConfigResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absent: kubelet keeps its own setting
   package var linux: Runtime_V1_LinuxRuntimeConfiguration {
     get {_linux ?? Runtime_V1_LinuxRuntimeConfiguration()}
     set {_linux = newValue}
@@ -501,6 +572,7 @@ package nonisolated struct Runtime_V1_RuntimeConfigResponse: Sendable {
   fileprivate var _linux: Runtime_V1_LinuxRuntimeConfiguration? = nil
 }
 
+/// What kubelet has to agree with us about on Linux.
 package nonisolated struct Runtime_V1_LinuxRuntimeConfiguration: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

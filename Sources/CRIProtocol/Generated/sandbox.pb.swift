@@ -8,6 +8,8 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 5 of 8: the life of a pod's sandbox: its namespaces, network, cgroup and pause process.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,9 +22,14 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// Where a sandbox is in its life.
 package nonisolated enum Runtime_V1_PodSandboxState: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// pause runs and the network is up
   case sandboxReady // = 0
+
+  /// stopped, or its pause has died, or what is left of a failed start
   case sandboxNotready // = 1
   case UNRECOGNIZED(Int)
 
@@ -54,6 +61,7 @@ package nonisolated enum Runtime_V1_PodSandboxState: SwiftProtobuf.Enum, Swift.C
 
 }
 
+/// A pod to be.
 package nonisolated struct Runtime_V1_RunPodSandboxRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -68,6 +76,7 @@ package nonisolated struct Runtime_V1_RunPodSandboxRequest: Sendable {
   /// Clears the value of `config`. Subsequent reads from it will return its default value.
   package mutating func clearConfig() {self._config = nil}
 
+  /// empty: the default; an unknown one is refused
   package var runtimeHandler: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -77,11 +86,13 @@ package nonisolated struct Runtime_V1_RunPodSandboxRequest: Sendable {
   fileprivate var _config: Runtime_V1_PodSandboxConfig? = nil
 }
 
+/// The new sandbox, ready.
 package nonisolated struct Runtime_V1_RunPodSandboxResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// 64 lower-case hexadecimal characters, chosen here
   package var podSandboxID: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -89,6 +100,7 @@ package nonisolated struct Runtime_V1_RunPodSandboxResponse: Sendable {
   package init() {}
 }
 
+/// A sandbox in any state.
 package nonisolated struct Runtime_V1_StopPodSandboxRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -101,6 +113,7 @@ package nonisolated struct Runtime_V1_StopPodSandboxRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: no process and no address of the pod is left.
 package nonisolated struct Runtime_V1_StopPodSandboxResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -111,6 +124,7 @@ package nonisolated struct Runtime_V1_StopPodSandboxResponse: Sendable {
   package init() {}
 }
 
+/// A sandbox in any state.
 package nonisolated struct Runtime_V1_RemovePodSandboxRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -123,6 +137,7 @@ package nonisolated struct Runtime_V1_RemovePodSandboxRequest: Sendable {
   package init() {}
 }
 
+/// Nothing: the sandbox and its containers are no longer listed.
 package nonisolated struct Runtime_V1_RemovePodSandboxResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -133,6 +148,7 @@ package nonisolated struct Runtime_V1_RemovePodSandboxResponse: Sendable {
   package init() {}
 }
 
+/// A sandbox.
 package nonisolated struct Runtime_V1_PodSandboxStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -140,6 +156,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatusRequest: Sendable {
 
   package var podSandboxID: String = String()
 
+  /// adds info
   package var verbose: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -147,11 +164,13 @@ package nonisolated struct Runtime_V1_PodSandboxStatusRequest: Sendable {
   package init() {}
 }
 
+/// An address of a pod.
 package nonisolated struct Runtime_V1_PodIP: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// IPv4 or IPv6, without prefix length
   package var ip: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -159,13 +178,16 @@ package nonisolated struct Runtime_V1_PodIP: Sendable {
   package init() {}
 }
 
+/// A pod's addresses; none in the node's network and none once it is stopped.
 package nonisolated struct Runtime_V1_PodSandboxNetworkStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// the first; empty in a ready pod with a network of its own makes kubelet start another
   package var ip: String = String()
 
+  /// of the other family
   package var additionalIps: [Runtime_V1_PodIP] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -173,11 +195,13 @@ package nonisolated struct Runtime_V1_PodSandboxNetworkStatus: Sendable {
   package init() {}
 }
 
+/// The namespaces of a sandbox.
 package nonisolated struct Runtime_V1_Namespace: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// as they were asked for
   package var options: Runtime_V1_NamespaceOption {
     get {_options ?? Runtime_V1_NamespaceOption()}
     set {_options = newValue}
@@ -194,6 +218,7 @@ package nonisolated struct Runtime_V1_Namespace: Sendable {
   fileprivate var _options: Runtime_V1_NamespaceOption? = nil
 }
 
+/// What a sandbox has on Linux.
 package nonisolated struct Runtime_V1_LinuxPodSandboxStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -215,6 +240,7 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxStatus: Sendable {
   fileprivate var _namespaces: Runtime_V1_Namespace? = nil
 }
 
+/// All about a sandbox.
 package nonisolated struct Runtime_V1_PodSandboxStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -239,6 +265,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatus: @unchecked Sendable {
     set {_uniqueStorage()._state = newValue}
   }
 
+  /// nanoseconds since 1970, never 0
   package var createdAt: Int64 {
     get {_storage._createdAt}
     set {_uniqueStorage()._createdAt = newValue}
@@ -284,6 +311,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatus: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// All about a sandbox.
 package nonisolated struct Runtime_V1_PodSandboxStatusResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -298,10 +326,13 @@ package nonisolated struct Runtime_V1_PodSandboxStatusResponse: Sendable {
   /// Clears the value of `status`. Subsequent reads from it will return its default value.
   package mutating func clearStatus() {self._status = nil}
 
+  /// JSON for people, only when asked for
   package var info: Dictionary<String,String> = [:]
 
+  /// of the same moment; for kubelets that follow events
   package var containersStatuses: [Runtime_V1_ContainerStatus] = []
 
+  /// of that moment, nanoseconds since 1970
   package var timestamp: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -311,6 +342,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatusResponse: Sendable {
   fileprivate var _status: Runtime_V1_PodSandboxStatus? = nil
 }
 
+/// A state that may be absent.
 package nonisolated struct Runtime_V1_PodSandboxStateValue: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -323,11 +355,13 @@ package nonisolated struct Runtime_V1_PodSandboxStateValue: Sendable {
   package init() {}
 }
 
+/// Which sandboxes: all conditions hold. Absent or empty: every one. What matches nothing is no error.
 package nonisolated struct Runtime_V1_PodSandboxFilter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// whole, or an unambiguous beginning
   package var id: String = String()
 
   package var state: Runtime_V1_PodSandboxStateValue {
@@ -339,6 +373,7 @@ package nonisolated struct Runtime_V1_PodSandboxFilter: Sendable {
   /// Clears the value of `state`. Subsequent reads from it will return its default value.
   package mutating func clearState() {self._state = nil}
 
+  /// labels with these values
   package var labelSelector: Dictionary<String,String> = [:]
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -348,6 +383,7 @@ package nonisolated struct Runtime_V1_PodSandboxFilter: Sendable {
   fileprivate var _state: Runtime_V1_PodSandboxStateValue? = nil
 }
 
+/// Which sandboxes to list.
 package nonisolated struct Runtime_V1_ListPodSandboxRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -369,6 +405,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxRequest: Sendable {
   fileprivate var _filter: Runtime_V1_PodSandboxFilter? = nil
 }
 
+/// A sandbox in a list; not before it has been ready once.
 package nonisolated struct Runtime_V1_PodSandbox: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -387,6 +424,7 @@ package nonisolated struct Runtime_V1_PodSandbox: Sendable {
 
   package var state: Runtime_V1_PodSandboxState = .sandboxReady
 
+  /// nanoseconds since 1970
   package var createdAt: Int64 = 0
 
   package var labels: Dictionary<String,String> = [:]
@@ -402,6 +440,7 @@ package nonisolated struct Runtime_V1_PodSandbox: Sendable {
   fileprivate var _metadata: Runtime_V1_PodSandboxMetadata? = nil
 }
 
+/// The sandboxes, ready or not.
 package nonisolated struct Runtime_V1_ListPodSandboxResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -414,6 +453,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxResponse: Sendable {
   package init() {}
 }
 
+/// Which sandboxes to list.
 package nonisolated struct Runtime_V1_StreamPodSandboxesRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -435,6 +475,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxesRequest: Sendable {
   fileprivate var _filter: Runtime_V1_PodSandboxFilter? = nil
 }
 
+/// Some of the sandboxes, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamPodSandboxesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -447,6 +488,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxesResponse: Sendable {
   package init() {}
 }
 
+/// Ports of a ready sandbox that a client will connect to.
 package nonisolated struct Runtime_V1_PortForwardRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -454,6 +496,7 @@ package nonisolated struct Runtime_V1_PortForwardRequest: Sendable {
 
   package var podSandboxID: String = String()
 
+  /// may be empty: the client names them later
   package var port: [Int32] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -461,11 +504,13 @@ package nonisolated struct Runtime_V1_PortForwardRequest: Sendable {
   package init() {}
 }
 
+/// Where the ports wait for their client.
 package nonisolated struct Runtime_V1_PortForwardResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// absolute; works once, for a minute
   package var url: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -473,6 +518,7 @@ package nonisolated struct Runtime_V1_PortForwardResponse: Sendable {
   package init() {}
 }
 
+/// New sums over a pod, whose cgroup kubelet has changed already.
 package nonisolated struct Runtime_V1_UpdatePodSandboxResourcesRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -508,6 +554,7 @@ package nonisolated struct Runtime_V1_UpdatePodSandboxResourcesRequest: @uncheck
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// Nothing: the figures are noted.
 package nonisolated struct Runtime_V1_UpdatePodSandboxResourcesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for

@@ -8,6 +8,10 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 1 of 8: whose namespaces a process gets, and what it may do there. The numbers, types and names in
+// proto/cri are the protocol's and never change; every comment is ours and says what Swiftlet does with the thing.
+// Tests/CRIProtocolTests holds the table of facts that these files are checked against.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,11 +24,20 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// Whose namespace a process gets. POD is the default of an absent NamespaceOption, PIDs included.
 package nonisolated enum Runtime_V1_NamespaceMode: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// the pod's; for PIDs pause is process 1
   case pod // = 0
+
+  /// one of its own: for PIDs only, elsewhere taken as POD
   case container // = 1
+
+  /// the node's
   case node // = 2
+
+  /// another container's of the pod: for PIDs only
   case target // = 3
   case UNRECOGNIZED(Int)
 
@@ -62,9 +75,14 @@ package nonisolated enum Runtime_V1_NamespaceMode: SwiftProtobuf.Enum, Swift.Cas
 
 }
 
+/// Whether /etc/group of the image adds to a process's groups. The primary group is a member in both cases.
 package nonisolated enum Runtime_V1_SupplementalGroupsPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// the groups that list the user there, and those of the request
   case merge // = 0
+
+  /// those of the request alone
   case strict // = 1
   case UNRECOGNIZED(Int)
 
@@ -96,15 +114,19 @@ package nonisolated enum Runtime_V1_SupplementalGroupsPolicy: SwiftProtobuf.Enum
 
 }
 
+/// A range of user or group ids of a user namespace.
 package nonisolated struct Runtime_V1_IDMapping: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// first id outside; kubelet gives a multiple of 65536
   package var hostID: UInt32 = 0
 
+  /// first id inside
   package var containerID: UInt32 = 0
 
+  /// at least 1
   package var length: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -112,6 +134,8 @@ package nonisolated struct Runtime_V1_IDMapping: Sendable {
   package init() {}
 }
 
+/// The pod's user namespace. POD needs exactly one mapping of each kind, which covers id 0; NODE takes none. A
+/// container's must equal its sandbox's. Other modes are refused.
 package nonisolated struct Runtime_V1_UserNamespace: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -128,19 +152,25 @@ package nonisolated struct Runtime_V1_UserNamespace: Sendable {
   package init() {}
 }
 
+/// Which namespaces are shared with whom. A sandbox's NODE means that none is made; the status gives it back unaltered,
+/// and kubelet makes a new sandbox when it differs from the pod's specification.
 package nonisolated struct Runtime_V1_NamespaceOption: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// NODE also means the node's host name
   package var network: Runtime_V1_NamespaceMode = .pod
 
   package var pid: Runtime_V1_NamespaceMode = .pod
 
+  /// goes with /dev/shm
   package var ipc: Runtime_V1_NamespaceMode = .pod
 
+  /// running container whose PID namespace is joined; read only when pid is TARGET
   package var targetID: String = String()
 
+  /// absent: no user namespace
   package var usernsOptions: Runtime_V1_UserNamespace {
     get {_usernsOptions ?? Runtime_V1_UserNamespace()}
     set {_usernsOptions = newValue}
@@ -157,6 +187,7 @@ package nonisolated struct Runtime_V1_NamespaceOption: Sendable {
   fileprivate var _usernsOptions: Runtime_V1_UserNamespace? = nil
 }
 
+/// A number that may be absent.
 package nonisolated struct Runtime_V1_Int64Value: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -169,6 +200,7 @@ package nonisolated struct Runtime_V1_Int64Value: Sendable {
   package init() {}
 }
 
+/// The identity and confinement of the sandbox's own process, and what the pod's containers may ask for.
 package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -201,6 +233,7 @@ package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Se
   /// Clears the value of `runAsUser`. Subsequent reads from it will return its default value.
   package mutating func clearRunAsUser() {_uniqueStorage()._runAsUser = nil}
 
+  /// refused without run_as_user
   package var runAsGroup: Runtime_V1_Int64Value {
     get {_storage._runAsGroup ?? Runtime_V1_Int64Value()}
     set {_uniqueStorage()._runAsGroup = newValue}
@@ -210,6 +243,7 @@ package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Se
   /// Clears the value of `runAsGroup`. Subsequent reads from it will return its default value.
   package mutating func clearRunAsGroup() {_uniqueStorage()._runAsGroup = nil}
 
+  /// pause has no writable root in any case
   package var readonlyRootfs: Bool {
     get {_storage._readonlyRootfs}
     set {_uniqueStorage()._readonlyRootfs = newValue}
@@ -225,11 +259,13 @@ package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Se
     set {_uniqueStorage()._supplementalGroupsPolicy = newValue}
   }
 
+  /// permits privileged containers; gives the sandbox's process nothing
   package var privileged: Bool {
     get {_storage._privileged}
     set {_uniqueStorage()._privileged = newValue}
   }
 
+  /// kubelet always sends RuntimeDefault
   package var seccomp: Runtime_V1_SecurityProfile {
     get {_storage._seccomp ?? Runtime_V1_SecurityProfile()}
     set {_uniqueStorage()._seccomp = newValue}
@@ -248,6 +284,9 @@ package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Se
   /// Clears the value of `apparmor`. Subsequent reads from it will return its default value.
   package mutating func clearApparmor() {_uniqueStorage()._apparmor = nil}
 
+  /// read when seccomp is absent: "", "unconfined", "runtime/default", "docker/default" or "localhost/" and an absolute
+  /// path
+  ///
   /// NOTE: This field was marked as deprecated in the .proto file.
   package var seccompProfilePath: String {
     get {_storage._seccompProfilePath}
@@ -261,6 +300,7 @@ package nonisolated struct Runtime_V1_LinuxSandboxSecurityContext: @unchecked Se
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// A seccomp or AppArmor profile. A message that is present and empty means RuntimeDefault.
 package nonisolated struct Runtime_V1_SecurityProfile: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -268,14 +308,23 @@ package nonisolated struct Runtime_V1_SecurityProfile: Sendable {
 
   package var profileType: Runtime_V1_SecurityProfile.ProfileType = .runtimeDefault
 
+  /// seccomp: absolute path of a JSON file on the node; AppArmor: name of a loaded profile; an error with the other
+  /// types
   package var localhostRef: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
+  /// Where the profile comes from.
   package nonisolated enum ProfileType: SwiftProtobuf.Enum, Swift.CaseIterable {
     package typealias RawValue = Int
+
+    /// built into the runtime
     case runtimeDefault // = 0
+
+    /// none
     case unconfined // = 1
+
+    /// named by localhost_ref
     case localhost // = 2
     case UNRECOGNIZED(Int)
 
@@ -313,6 +362,7 @@ package nonisolated struct Runtime_V1_SecurityProfile: Sendable {
   package init() {}
 }
 
+/// An SELinux label. Refused on a node with SELinux enabled, where we cannot apply it yet; without effect on others.
 package nonisolated struct Runtime_V1_SELinuxOption: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -331,6 +381,9 @@ package nonisolated struct Runtime_V1_SELinuxOption: Sendable {
   package init() {}
 }
 
+/// Changes to the default set, in this order: "ALL" added, "ALL" dropped, single ones added, single ones dropped. Names
+/// come without "CAP_", in any case; an unknown one is refused. Bounding, permitted and effective sets are the result;
+/// inheritable stays empty.
 package nonisolated struct Runtime_V1_Capability: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -340,6 +393,7 @@ package nonisolated struct Runtime_V1_Capability: Sendable {
 
   package var dropCapabilities: [String] = []
 
+  /// in all five sets: kept by a user other than root across exec
   package var addAmbientCapabilities: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -347,6 +401,7 @@ package nonisolated struct Runtime_V1_Capability: Sendable {
   package init() {}
 }
 
+/// Who the container's processes are and what they may do. Execs get the same.
 package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -361,6 +416,8 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `capabilities`. Subsequent reads from it will return its default value.
   package mutating func clearCapabilities() {_uniqueStorage()._capabilities = nil}
 
+  /// every capability and device, no seccomp, no masked or read-only paths, /sys writable; refused unless the sandbox is
+  /// privileged; namespaces are not implied
   package var privileged: Bool {
     get {_storage._privileged}
     set {_uniqueStorage()._privileged = newValue}
@@ -384,6 +441,7 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `selinuxOptions`. Subsequent reads from it will return its default value.
   package mutating func clearSelinuxOptions() {_uniqueStorage()._selinuxOptions = nil}
 
+  /// wins over the image's user
   package var runAsUser: Runtime_V1_Int64Value {
     get {_storage._runAsUser ?? Runtime_V1_Int64Value()}
     set {_uniqueStorage()._runAsUser = newValue}
@@ -393,6 +451,7 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `runAsUser`. Subsequent reads from it will return its default value.
   package mutating func clearRunAsUser() {_uniqueStorage()._runAsUser = nil}
 
+  /// refused without a user
   package var runAsGroup: Runtime_V1_Int64Value {
     get {_storage._runAsGroup ?? Runtime_V1_Int64Value()}
     set {_uniqueStorage()._runAsGroup = newValue}
@@ -402,11 +461,13 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `runAsGroup`. Subsequent reads from it will return its default value.
   package mutating func clearRunAsGroup() {_uniqueStorage()._runAsGroup = nil}
 
+  /// must be in the image's /etc/passwd; wins over run_as_user
   package var runAsUsername: String {
     get {_storage._runAsUsername}
     set {_uniqueStorage()._runAsUsername = newValue}
   }
 
+  /// mounts stay as writable as they are
   package var readonlyRootfs: Bool {
     get {_storage._readonlyRootfs}
     set {_uniqueStorage()._readonlyRootfs = newValue}
@@ -427,16 +488,19 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
     set {_uniqueStorage()._noNewPrivs = newValue}
   }
 
+  /// a file appears as /dev/null, a directory as empty; missing ones are skipped; none given: nothing is masked
   package var maskedPaths: [String] {
     get {_storage._maskedPaths}
     set {_uniqueStorage()._maskedPaths = newValue}
   }
 
+  /// with everything below; missing ones are skipped
   package var readonlyPaths: [String] {
     get {_storage._readonlyPaths}
     set {_uniqueStorage()._readonlyPaths = newValue}
   }
 
+  /// absent, with an empty seccomp_profile_path: no filter
   package var seccomp: Runtime_V1_SecurityProfile {
     get {_storage._seccomp ?? Runtime_V1_SecurityProfile()}
     set {_uniqueStorage()._seccomp = newValue}
@@ -446,6 +510,7 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `seccomp`. Subsequent reads from it will return its default value.
   package mutating func clearSeccomp() {_uniqueStorage()._seccomp = nil}
 
+  /// absent: the runtime's default where AppArmor is on
   package var apparmor: Runtime_V1_SecurityProfile {
     get {_storage._apparmor ?? Runtime_V1_SecurityProfile()}
     set {_uniqueStorage()._apparmor = newValue}
@@ -455,12 +520,16 @@ package nonisolated struct Runtime_V1_LinuxContainerSecurityContext: @unchecked 
   /// Clears the value of `apparmor`. Subsequent reads from it will return its default value.
   package mutating func clearApparmor() {_uniqueStorage()._apparmor = nil}
 
+  /// read when apparmor is absent
+  ///
   /// NOTE: This field was marked as deprecated in the .proto file.
   package var apparmorProfile: String {
     get {_storage._apparmorProfile}
     set {_uniqueStorage()._apparmorProfile = newValue}
   }
 
+  /// read when seccomp is absent, as the sandbox's
+  ///
   /// NOTE: This field was marked as deprecated in the .proto file.
   package var seccompProfilePath: String {
     get {_storage._seccompProfilePath}

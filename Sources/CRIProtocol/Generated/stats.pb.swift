@@ -8,6 +8,9 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 7 of 8: what pods, containers and images use. All timestamps are wall clock in nanoseconds since 1970
+// and more than 0; an absent wrapper message (UInt64Value) means unknown, which is not 0.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,9 +23,14 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// How a metric's values relate to each other.
 package nonisolated enum Runtime_V1_MetricType: SwiftProtobuf.Enum, Swift.CaseIterable {
   package typealias RawValue = Int
+
+  /// only rises
   case counter // = 0
+
+  /// rises and falls
   case gauge // = 1
   case UNRECOGNIZED(Int)
 
@@ -54,6 +62,7 @@ package nonisolated enum Runtime_V1_MetricType: SwiftProtobuf.Enum, Swift.CaseIt
 
 }
 
+/// A sandbox.
 package nonisolated struct Runtime_V1_PodSandboxStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -66,6 +75,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatsRequest: Sendable {
   package init() {}
 }
 
+/// What a pod uses.
 package nonisolated struct Runtime_V1_PodSandboxStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -87,11 +97,13 @@ package nonisolated struct Runtime_V1_PodSandboxStatsResponse: Sendable {
   fileprivate var _stats: Runtime_V1_PodSandboxStats? = nil
 }
 
+/// Which sandboxes: all conditions hold. Absent or empty: every one.
 package nonisolated struct Runtime_V1_PodSandboxStatsFilter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// whole, or an unambiguous beginning
   package var id: String = String()
 
   package var labelSelector: Dictionary<String,String> = [:]
@@ -101,6 +113,7 @@ package nonisolated struct Runtime_V1_PodSandboxStatsFilter: Sendable {
   package init() {}
 }
 
+/// Which sandboxes to list.
 package nonisolated struct Runtime_V1_ListPodSandboxStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -122,6 +135,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxStatsRequest: Sendable {
   fileprivate var _filter: Runtime_V1_PodSandboxStatsFilter? = nil
 }
 
+/// What pods use.
 package nonisolated struct Runtime_V1_ListPodSandboxStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -134,6 +148,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxStatsResponse: Sendable {
   package init() {}
 }
 
+/// Which sandboxes to list.
 package nonisolated struct Runtime_V1_StreamPodSandboxStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -155,6 +170,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxStatsRequest: Sendable {
   fileprivate var _filter: Runtime_V1_PodSandboxStatsFilter? = nil
 }
 
+/// What some of the pods use, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamPodSandboxStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -167,6 +183,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxStatsResponse: Sendable {
   package init() {}
 }
 
+/// Which sandbox, as it was configured.
 package nonisolated struct Runtime_V1_PodSandboxAttributes: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -194,6 +211,7 @@ package nonisolated struct Runtime_V1_PodSandboxAttributes: Sendable {
   fileprivate var _metadata: Runtime_V1_PodSandboxMetadata? = nil
 }
 
+/// What a pod uses.
 package nonisolated struct Runtime_V1_PodSandboxStats: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -235,6 +253,7 @@ package nonisolated struct Runtime_V1_PodSandboxStats: Sendable {
   fileprivate var _windows: Runtime_V1_WindowsPodSandboxStats? = nil
 }
 
+/// What a pod uses, read from its own cgroup (cgroup_parent), which has pause and all containers in it.
 package nonisolated struct Runtime_V1_LinuxPodSandboxStats: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -258,6 +277,7 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxStats: @unchecked Sendable 
   /// Clears the value of `memory`. Subsequent reads from it will return its default value.
   package mutating func clearMemory() {_uniqueStorage()._memory = nil}
 
+  /// absent in the node's network
   package var network: Runtime_V1_NetworkUsage {
     get {_storage._network ?? Runtime_V1_NetworkUsage()}
     set {_uniqueStorage()._network = newValue}
@@ -297,6 +317,7 @@ package nonisolated struct Runtime_V1_LinuxPodSandboxStats: @unchecked Sendable 
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// What a Windows pod uses.
 package nonisolated struct Runtime_V1_WindowsPodSandboxStats: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -350,6 +371,7 @@ package nonisolated struct Runtime_V1_WindowsPodSandboxStats: @unchecked Sendabl
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// What went over a pod's interfaces since they were made.
 package nonisolated struct Runtime_V1_NetworkUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -357,6 +379,7 @@ package nonisolated struct Runtime_V1_NetworkUsage: Sendable {
 
   package var timestamp: Int64 = 0
 
+  /// set whenever the message is: kubelet reads it unseen
   package var defaultInterface: Runtime_V1_NetworkInterfaceUsage {
     get {_defaultInterface ?? Runtime_V1_NetworkInterfaceUsage()}
     set {_defaultInterface = newValue}
@@ -366,6 +389,7 @@ package nonisolated struct Runtime_V1_NetworkUsage: Sendable {
   /// Clears the value of `defaultInterface`. Subsequent reads from it will return its default value.
   package mutating func clearDefaultInterface() {self._defaultInterface = nil}
 
+  /// all others but loopback
   package var interfaces: [Runtime_V1_NetworkInterfaceUsage] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -375,6 +399,7 @@ package nonisolated struct Runtime_V1_NetworkUsage: Sendable {
   fileprivate var _defaultInterface: Runtime_V1_NetworkInterfaceUsage? = nil
 }
 
+/// What went over a Windows pod's interfaces.
 package nonisolated struct Runtime_V1_WindowsNetworkUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -400,6 +425,7 @@ package nonisolated struct Runtime_V1_WindowsNetworkUsage: Sendable {
   fileprivate var _defaultInterface: Runtime_V1_WindowsNetworkInterfaceUsage? = nil
 }
 
+/// Counters of one interface.
 package nonisolated struct Runtime_V1_NetworkInterfaceUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -453,6 +479,7 @@ package nonisolated struct Runtime_V1_NetworkInterfaceUsage: Sendable {
   fileprivate var _txErrors: Runtime_V1_UInt64Value? = nil
 }
 
+/// Counters of one Windows interface.
 package nonisolated struct Runtime_V1_WindowsNetworkInterfaceUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -506,6 +533,7 @@ package nonisolated struct Runtime_V1_WindowsNetworkInterfaceUsage: Sendable {
   fileprivate var _txPacketsDropped: Runtime_V1_UInt64Value? = nil
 }
 
+/// How many processes and threads there are.
 package nonisolated struct Runtime_V1_ProcessUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -529,6 +557,7 @@ package nonisolated struct Runtime_V1_ProcessUsage: Sendable {
   fileprivate var _processCount: Runtime_V1_UInt64Value? = nil
 }
 
+/// How many processes there are on Windows.
 package nonisolated struct Runtime_V1_WindowsProcessUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -552,6 +581,7 @@ package nonisolated struct Runtime_V1_WindowsProcessUsage: Sendable {
   fileprivate var _processCount: Runtime_V1_UInt64Value? = nil
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_ImageFsInfoRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -562,6 +592,7 @@ package nonisolated struct Runtime_V1_ImageFsInfoRequest: Sendable {
   package init() {}
 }
 
+/// A number that may be absent.
 package nonisolated struct Runtime_V1_UInt64Value: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -574,11 +605,13 @@ package nonisolated struct Runtime_V1_UInt64Value: Sendable {
   package init() {}
 }
 
+/// A file system.
 package nonisolated struct Runtime_V1_FilesystemIdentifier: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// a path on it; the same string wherever the same file system is meant
   package var mountpoint: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -586,11 +619,13 @@ package nonisolated struct Runtime_V1_FilesystemIdentifier: Sendable {
   package init() {}
 }
 
+/// What something takes on a file system.
 package nonisolated struct Runtime_V1_FilesystemUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// when it was measured, which may be a while ago
   package var timestamp: Int64 = 0
 
   package var fsID: Runtime_V1_FilesystemIdentifier {
@@ -602,6 +637,7 @@ package nonisolated struct Runtime_V1_FilesystemUsage: Sendable {
   /// Clears the value of `fsID`. Subsequent reads from it will return its default value.
   package mutating func clearFsID() {self._fsID = nil}
 
+  /// as allocated on disk
   package var usedBytes: Runtime_V1_UInt64Value {
     get {_usedBytes ?? Runtime_V1_UInt64Value()}
     set {_usedBytes = newValue}
@@ -629,6 +665,7 @@ package nonisolated struct Runtime_V1_FilesystemUsage: Sendable {
   fileprivate var _inodesUsed: Runtime_V1_UInt64Value? = nil
 }
 
+/// What something takes on a Windows volume.
 package nonisolated struct Runtime_V1_WindowsFilesystemUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -662,13 +699,16 @@ package nonisolated struct Runtime_V1_WindowsFilesystemUsage: Sendable {
   fileprivate var _usedBytes: Runtime_V1_UInt64Value? = nil
 }
 
+/// Where images and containers are kept.
 package nonisolated struct Runtime_V1_ImageFsInfoResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// kubelet reads the first
   package var imageFilesystems: [Runtime_V1_FilesystemUsage] = []
 
+  /// that of the writable layers, when it is another one
   package var containerFilesystems: [Runtime_V1_FilesystemUsage] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -676,6 +716,7 @@ package nonisolated struct Runtime_V1_ImageFsInfoResponse: Sendable {
   package init() {}
 }
 
+/// A container.
 package nonisolated struct Runtime_V1_ContainerStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -688,6 +729,7 @@ package nonisolated struct Runtime_V1_ContainerStatsRequest: Sendable {
   package init() {}
 }
 
+/// What a container uses.
 package nonisolated struct Runtime_V1_ContainerStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -709,6 +751,7 @@ package nonisolated struct Runtime_V1_ContainerStatsResponse: Sendable {
   fileprivate var _stats: Runtime_V1_ContainerStats? = nil
 }
 
+/// Which containers to list.
 package nonisolated struct Runtime_V1_ListContainerStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -730,11 +773,13 @@ package nonisolated struct Runtime_V1_ListContainerStatsRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ContainerStatsFilter? = nil
 }
 
+/// Which containers: all conditions hold. Absent or empty: every one.
 package nonisolated struct Runtime_V1_ContainerStatsFilter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// whole, or an unambiguous beginning
   package var id: String = String()
 
   package var podSandboxID: String = String()
@@ -746,6 +791,7 @@ package nonisolated struct Runtime_V1_ContainerStatsFilter: Sendable {
   package init() {}
 }
 
+/// What containers use; one that vanishes meanwhile is left out.
 package nonisolated struct Runtime_V1_ListContainerStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -758,6 +804,7 @@ package nonisolated struct Runtime_V1_ListContainerStatsResponse: Sendable {
   package init() {}
 }
 
+/// Which containers to list.
 package nonisolated struct Runtime_V1_StreamContainerStatsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -779,6 +826,7 @@ package nonisolated struct Runtime_V1_StreamContainerStatsRequest: Sendable {
   fileprivate var _filter: Runtime_V1_ContainerStatsFilter? = nil
 }
 
+/// What some of the containers use, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamContainerStatsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -791,6 +839,7 @@ package nonisolated struct Runtime_V1_StreamContainerStatsResponse: Sendable {
   package init() {}
 }
 
+/// Which container, as it was configured.
 package nonisolated struct Runtime_V1_ContainerAttributes: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -818,6 +867,7 @@ package nonisolated struct Runtime_V1_ContainerAttributes: Sendable {
   fileprivate var _metadata: Runtime_V1_ContainerMetadata? = nil
 }
 
+/// What a container uses. One that does not run has no cpu, memory, swap and io.
 package nonisolated struct Runtime_V1_ContainerStats: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -850,6 +900,7 @@ package nonisolated struct Runtime_V1_ContainerStats: @unchecked Sendable {
   /// Clears the value of `memory`. Subsequent reads from it will return its default value.
   package mutating func clearMemory() {_uniqueStorage()._memory = nil}
 
+  /// measured in the background
   package var writableLayer: Runtime_V1_FilesystemUsage {
     get {_storage._writableLayer ?? Runtime_V1_FilesystemUsage()}
     set {_uniqueStorage()._writableLayer = newValue}
@@ -884,6 +935,7 @@ package nonisolated struct Runtime_V1_ContainerStats: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
+/// What a Windows container uses.
 package nonisolated struct Runtime_V1_WindowsContainerStats: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -935,11 +987,13 @@ package nonisolated struct Runtime_V1_WindowsContainerStats: Sendable {
   fileprivate var _writableLayer: Runtime_V1_WindowsFilesystemUsage? = nil
 }
 
+/// How long tasks waited for a resource (pressure stall information; cgroup v2 only).
 package nonisolated struct Runtime_V1_PsiStats: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// time in which all tasks waited at once
   package var full: Runtime_V1_PsiData {
     get {_full ?? Runtime_V1_PsiData()}
     set {_full = newValue}
@@ -949,6 +1003,7 @@ package nonisolated struct Runtime_V1_PsiStats: Sendable {
   /// Clears the value of `full`. Subsequent reads from it will return its default value.
   package mutating func clearFull() {self._full = nil}
 
+  /// time in which at least one task waited
   package var some: Runtime_V1_PsiData {
     get {_some ?? Runtime_V1_PsiData()}
     set {_some = newValue}
@@ -966,17 +1021,22 @@ package nonisolated struct Runtime_V1_PsiStats: Sendable {
   fileprivate var _some: Runtime_V1_PsiData? = nil
 }
 
+/// One line of a pressure file.
 package nonisolated struct Runtime_V1_PsiData: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// nanoseconds since the cgroup was made
   package var total: UInt64 = 0
 
+  /// percent of the last 10 seconds
   package var avg10: Double = 0
 
+  /// percent of the last 60 seconds
   package var avg60: Double = 0
 
+  /// percent of the last 300 seconds
   package var avg300: Double = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -984,6 +1044,7 @@ package nonisolated struct Runtime_V1_PsiData: Sendable {
   package init() {}
 }
 
+/// CPU time.
 package nonisolated struct Runtime_V1_CpuUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -991,6 +1052,7 @@ package nonisolated struct Runtime_V1_CpuUsage: Sendable {
 
   package var timestamp: Int64 = 0
 
+  /// nanoseconds on all CPUs since the cgroup was made
   package var usageCoreNanoSeconds: Runtime_V1_UInt64Value {
     get {_usageCoreNanoSeconds ?? Runtime_V1_UInt64Value()}
     set {_usageCoreNanoSeconds = newValue}
@@ -1000,6 +1062,7 @@ package nonisolated struct Runtime_V1_CpuUsage: Sendable {
   /// Clears the value of `usageCoreNanoSeconds`. Subsequent reads from it will return its default value.
   package mutating func clearUsageCoreNanoSeconds() {self._usageCoreNanoSeconds = nil}
 
+  /// billionths of a CPU over the last interval; absent when unknown: kubelet then computes it
   package var usageNanoCores: Runtime_V1_UInt64Value {
     get {_usageNanoCores ?? Runtime_V1_UInt64Value()}
     set {_usageNanoCores = newValue}
@@ -1027,6 +1090,7 @@ package nonisolated struct Runtime_V1_CpuUsage: Sendable {
   fileprivate var _psi: Runtime_V1_PsiStats? = nil
 }
 
+/// CPU time on Windows.
 package nonisolated struct Runtime_V1_WindowsCpuUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1060,6 +1124,7 @@ package nonisolated struct Runtime_V1_WindowsCpuUsage: Sendable {
   fileprivate var _usageNanoCores: Runtime_V1_UInt64Value? = nil
 }
 
+/// Memory of a cgroup.
 package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1067,6 +1132,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
 
   package var timestamp: Int64 = 0
 
+  /// usage without inactive file pages: what kubelet evicts by
   package var workingSetBytes: Runtime_V1_UInt64Value {
     get {_workingSetBytes ?? Runtime_V1_UInt64Value()}
     set {_workingSetBytes = newValue}
@@ -1076,6 +1142,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   /// Clears the value of `workingSetBytes`. Subsequent reads from it will return its default value.
   package mutating func clearWorkingSetBytes() {self._workingSetBytes = nil}
 
+  /// limit less working set; 0 without a limit
   package var availableBytes: Runtime_V1_UInt64Value {
     get {_availableBytes ?? Runtime_V1_UInt64Value()}
     set {_availableBytes = newValue}
@@ -1085,6 +1152,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   /// Clears the value of `availableBytes`. Subsequent reads from it will return its default value.
   package mutating func clearAvailableBytes() {self._availableBytes = nil}
 
+  /// with page cache
   package var usageBytes: Runtime_V1_UInt64Value {
     get {_usageBytes ?? Runtime_V1_UInt64Value()}
     set {_usageBytes = newValue}
@@ -1094,6 +1162,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   /// Clears the value of `usageBytes`. Subsequent reads from it will return its default value.
   package mutating func clearUsageBytes() {self._usageBytes = nil}
 
+  /// anonymous memory
   package var rssBytes: Runtime_V1_UInt64Value {
     get {_rssBytes ?? Runtime_V1_UInt64Value()}
     set {_rssBytes = newValue}
@@ -1103,6 +1172,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   /// Clears the value of `rssBytes`. Subsequent reads from it will return its default value.
   package mutating func clearRssBytes() {self._rssBytes = nil}
 
+  /// since the cgroup was made
   package var pageFaults: Runtime_V1_UInt64Value {
     get {_pageFaults ?? Runtime_V1_UInt64Value()}
     set {_pageFaults = newValue}
@@ -1143,6 +1213,7 @@ package nonisolated struct Runtime_V1_MemoryUsage: Sendable {
   fileprivate var _psi: Runtime_V1_PsiStats? = nil
 }
 
+/// Input and output of a cgroup.
 package nonisolated struct Runtime_V1_IoUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1166,6 +1237,7 @@ package nonisolated struct Runtime_V1_IoUsage: Sendable {
   fileprivate var _psi: Runtime_V1_PsiStats? = nil
 }
 
+/// Swap of a cgroup.
 package nonisolated struct Runtime_V1_SwapUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1199,6 +1271,7 @@ package nonisolated struct Runtime_V1_SwapUsage: Sendable {
   fileprivate var _swapUsageBytes: Runtime_V1_UInt64Value? = nil
 }
 
+/// Memory on Windows.
 package nonisolated struct Runtime_V1_WindowsMemoryUsage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1252,6 +1325,7 @@ package nonisolated struct Runtime_V1_WindowsMemoryUsage: Sendable {
   fileprivate var _commitMemoryBytes: Runtime_V1_UInt64Value? = nil
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_ListMetricDescriptorsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1262,6 +1336,7 @@ package nonisolated struct Runtime_V1_ListMetricDescriptorsRequest: Sendable {
   package init() {}
 }
 
+/// The metrics there are; the same for the daemon's whole life.
 package nonisolated struct Runtime_V1_ListMetricDescriptorsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1274,15 +1349,19 @@ package nonisolated struct Runtime_V1_ListMetricDescriptorsResponse: Sendable {
   package init() {}
 }
 
+/// A metric.
 package nonisolated struct Runtime_V1_MetricDescriptor: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Prometheus name, as cAdvisor's
   package var name: String = String()
 
+  /// never empty
   package var help: String = String()
 
+  /// at least one
   package var labelKeys: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1290,6 +1369,7 @@ package nonisolated struct Runtime_V1_MetricDescriptor: Sendable {
   package init() {}
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_ListPodSandboxMetricsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1300,6 +1380,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxMetricsRequest: Sendable {
   package init() {}
 }
 
+/// The metrics of every pod.
 package nonisolated struct Runtime_V1_ListPodSandboxMetricsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1312,6 +1393,7 @@ package nonisolated struct Runtime_V1_ListPodSandboxMetricsResponse: Sendable {
   package init() {}
 }
 
+/// Nothing to say.
 package nonisolated struct Runtime_V1_StreamPodSandboxMetricsRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1322,6 +1404,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxMetricsRequest: Sendable {
   package init() {}
 }
 
+/// The metrics of some pods, at least one; each comes once in the stream.
 package nonisolated struct Runtime_V1_StreamPodSandboxMetricsResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1334,6 +1417,7 @@ package nonisolated struct Runtime_V1_StreamPodSandboxMetricsResponse: Sendable 
   package init() {}
 }
 
+/// The metrics of a pod.
 package nonisolated struct Runtime_V1_PodSandboxMetrics: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1341,6 +1425,7 @@ package nonisolated struct Runtime_V1_PodSandboxMetrics: Sendable {
 
   package var podSandboxID: String = String()
 
+  /// of the pod as a whole: its network
   package var metrics: [Runtime_V1_Metric] = []
 
   package var containerMetrics: [Runtime_V1_ContainerMetrics] = []
@@ -1350,6 +1435,7 @@ package nonisolated struct Runtime_V1_PodSandboxMetrics: Sendable {
   package init() {}
 }
 
+/// The metrics of a container.
 package nonisolated struct Runtime_V1_ContainerMetrics: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1364,19 +1450,24 @@ package nonisolated struct Runtime_V1_ContainerMetrics: Sendable {
   package init() {}
 }
 
+/// A value of a metric.
 package nonisolated struct Runtime_V1_Metric: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// of a descriptor; others are dropped by kubelet
   package var name: String = String()
 
+  /// 0: read for this answer
   package var timestamp: Int64 = 0
 
   package var metricType: Runtime_V1_MetricType = .counter
 
+  /// as many as the descriptor's keys, in their order
   package var labelValues: [String] = []
 
+  /// whole; metrics in seconds lose the fraction
   package var value: Runtime_V1_UInt64Value {
     get {_value ?? Runtime_V1_UInt64Value()}
     set {_value = newValue}

@@ -8,6 +8,9 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
+// CRI v1, part 2 of 8: what only Windows nodes use. Swiftlet runs Linux pods: a request whose configuration has a
+// windows part and no linux part is refused with INVALID_ARGUMENT.
+
 package import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -20,6 +23,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+/// Namespaces of a Windows pod.
 package nonisolated struct Runtime_V1_WindowsNamespaceOption: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -32,6 +36,7 @@ package nonisolated struct Runtime_V1_WindowsNamespaceOption: Sendable {
   package init() {}
 }
 
+/// Identity of a Windows pod.
 package nonisolated struct Runtime_V1_WindowsSandboxSecurityContext: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -39,8 +44,10 @@ package nonisolated struct Runtime_V1_WindowsSandboxSecurityContext: Sendable {
 
   package var runAsUsername: String = String()
 
+  /// JSON of a group managed service account
   package var credentialSpec: String = String()
 
+  /// permits containers that are processes of the node
   package var hostProcess: Bool = false
 
   package var namespaceOptions: Runtime_V1_WindowsNamespaceOption {
@@ -59,6 +66,7 @@ package nonisolated struct Runtime_V1_WindowsSandboxSecurityContext: Sendable {
   fileprivate var _namespaceOptions: Runtime_V1_WindowsNamespaceOption? = nil
 }
 
+/// The Windows part of a pod's configuration.
 package nonisolated struct Runtime_V1_WindowsPodSandboxConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -80,6 +88,7 @@ package nonisolated struct Runtime_V1_WindowsPodSandboxConfig: Sendable {
   fileprivate var _securityContext: Runtime_V1_WindowsSandboxSecurityContext? = nil
 }
 
+/// Identity of a Windows container's processes.
 package nonisolated struct Runtime_V1_WindowsContainerSecurityContext: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -96,6 +105,7 @@ package nonisolated struct Runtime_V1_WindowsContainerSecurityContext: Sendable 
   package init() {}
 }
 
+/// The Windows part of a container's configuration.
 package nonisolated struct Runtime_V1_WindowsContainerConfig: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -127,15 +137,18 @@ package nonisolated struct Runtime_V1_WindowsContainerConfig: Sendable {
   fileprivate var _securityContext: Runtime_V1_WindowsContainerSecurityContext? = nil
 }
 
+/// Limits of a Windows container.
 package nonisolated struct Runtime_V1_WindowsContainerResources: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// relative weight
   package var cpuShares: Int64 = 0
 
   package var cpuCount: Int64 = 0
 
+  /// hundredths of a percent of all processors
   package var cpuMaximum: Int64 = 0
 
   package var memoryLimitInBytes: Int64 = 0
@@ -149,11 +162,13 @@ package nonisolated struct Runtime_V1_WindowsContainerResources: Sendable {
   package init() {}
 }
 
+/// Processors of one group that a Windows container may use.
 package nonisolated struct Runtime_V1_WindowsCpuGroupAffinity: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// bit n for the group's processor n
   package var cpuMask: UInt64 = 0
 
   package var cpuGroup: UInt32 = 0
