@@ -172,7 +172,7 @@ class Pod:
         return self
 
     def container_request(self, name: str, argv: list[str], **fields):
-        folder = self.directory / "containers" / name
+        folder = self.directory / "containers" / uuid.uuid4().hex
         for part in ("upper", "work", "root"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         group = self.new_group(name)
@@ -187,7 +187,9 @@ class Pod:
                 lower=[str(image())], upper=str(folder / "upper"), work=str(folder / "work"),
                 mountpoint=str(folder / "root")),
             mounts=[proc, dev],
-            devices=[pb.Device(path="/dev/null", type="c", major=1, minor=3, mode=0o666)],
+            devices=[
+                pb.Device(path="/dev/null", type="c", major=1, minor=3, mode=0o666),
+                pb.Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o666)],
             log_path=str(self.log_path(name)))
         request.MergeFrom(pb.StartRequest(**fields))
         return request
@@ -231,6 +233,12 @@ class Pod:
     def log(self, name: str) -> list[tuple[str, str, str]]:
         """(stream, tag, content) of each record."""
         return [tuple(line.split(" ", 3)[1:]) for line in self.log_path(name).read_text().split("\n")[:-1]]
+
+    def wait_log(self, name: str, content: str, deadline: float = 10) -> None:
+        """Until a record with that content is there."""
+        end = time.monotonic() + deadline
+        while not any(record[2] == content for record in self.log(name)):
+            assert time.monotonic() < end, f"no {content!r} in {self.log(name)}"
 
     def close(self) -> None:
         """Ends the pod by its shim, or, when that is gone or fails, by its cgroups."""

@@ -1,0 +1,174 @@
+"""ExecSync: output, codes, limits, time and callers that go away (CRI.md 5.6, ATTACKS D01 and D02)."""
+
+import os
+import pathlib
+import time
+
+import pytest
+
+from pod import NODE
+from ttrpc import ShimError, pb
+
+NOT_FOUND = 5
+LARGEST = (16 << 20) - (64 << 10)
+
+
+@pytest.fixture
+def busy(pod):
+    pod.run("c", "sleep 100000")
+    return pod
+
+
+def alive(pod, name: str) -> list[str]:
+    """Command lines in the pod's cgroups that contain `name`."""
+    found = []
+    for group in pod.groups:
+        for pid in group.processes():
+            try:
+                line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if name in line:
+                found.append(line)
+    return found
+
+
+def until_gone(pod, name: str) -> None:
+    end = time.monotonic() + 3
+    while alive(pod, name):
+        assert time.monotonic() < end, alive(pod, name)
+
+
+def test_output_and_code(busy):
+    answer = busy.execute("c", "echo out; echo err >&2; exit 42")
+    assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 42)
+    assert not answer.timed_out and not answer.truncated
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 1 << 20, LARGEST - 100])
+def test_sizes(busy, size):
+    answer = busy.execute("c", f"echo err >&2; head -c {size} /dev/zero")
+    assert (len(answer.stdout), answer.stderr, answer.exit_code, answer.truncated) == (size, b"err\n", 0, False)
+
+
+def test_output_has_a_limit(busy):
+    answer = busy.execute("c", "head -c 40000000 /dev/zero; exit 3", deadline=60)
+    assert (len(answer.stdout), answer.exit_code, answer.truncated) == (LARGEST, 3, True)
+    answer = busy.execute("c", "echo 12345; echo 67890 >&2; exit 4", limit=8)
+    assert (len(answer.stdout) + len(answer.stderr), answer.exit_code, answer.truncated) == (8, 4, True)
+
+
+def test_killed(busy):
+    assert busy.execute("c", "kill -9 $$").exit_code == 137
+    assert busy.execute("c", "kill -TERM $$").exit_code == 143
+
+
+def test_missing_program_is_an_error(busy):
+    request = busy.exec_request("c", "")
+    del request.process.argv[:]
+    request.process.argv.append(b"/nonexistent")
+    with pytest.raises(ShimError) as error:
+        busy.client.call("ExecSync", request)
+    assert error.value.failure.errno == 2
+
+
+def test_unknown_container(busy):
+    with pytest.raises(ShimError) as error:
+        busy.execute("other", "true")
+    assert error.value.code == NOT_FOUND and "other" in error.value.message
+
+
+@pytest.mark.parametrize("own_group", [True, False], ids=["own-group", "containers-group"])
+@pytest.mark.parametrize("script", [
+    "sleep 4711", "sleep 4711 & sleep 4711", "(setsid sleep 4711 &) ; sleep 4711", "trap '' TERM; sleep 4711; true",
+], ids=["one", "two", "session", "deaf"])
+def test_timeout_kills_all_of_it(busy, own_group, script):
+    if not own_group and "setsid" in script:
+        pytest.skip("an orphan in another session cannot be told from the container's own without a group")
+    began = time.monotonic()
+    answer = busy.execute("c", f"echo before; {script}", timeout=0.5, own_group=own_group)
+    assert time.monotonic() - began < 1.5
+    assert (answer.timed_out, answer.exit_code, answer.stdout) == (True, 137, b"before\n")
+    until_gone(busy, "4711")
+    assert [task.container_id for task in busy.client.call("State").tasks] == ["c"]
+
+
+def test_timeout_in_the_nodes_pid_namespace(shim):
+    shim.start(pid=NODE)
+    shim.run("c", "sleep 100000")
+    answer = shim.execute("c", "setsid sleep 4711 & sleep 4711", timeout=0.3)
+    assert answer.timed_out
+    until_gone(shim, "4711")
+
+
+def test_background_child_holds_the_output(busy):
+    began = time.monotonic()
+    answer = busy.execute("c", "sleep 4711 & echo started; exit 6")
+    assert 4 < time.monotonic() - began < 6
+    assert (answer.stdout, answer.exit_code, answer.timed_out) == (b"started\n", 6, False)
+    assert alive(busy, "4711")
+    answer = busy.execute("c", "sleep 4712 & exit 6", timeout=0.5)
+    assert (answer.exit_code, answer.timed_out) == (6, False)
+
+
+def test_caller_goes_away(busy):
+    client = busy.connect()
+    client.begin("ExecSync", busy.exec_request("c", "sleep 4711 & sleep 4711"))
+    end = time.monotonic() + 5
+    while len(alive(busy, "sleep 4711")) < 2:
+        assert time.monotonic() < end
+    client.close()
+    until_gone(busy, "4711")
+    assert busy.execute("c", "echo still").stdout == b"still\n"
+
+
+def test_callers_own_deadline(busy):
+    with pytest.raises(ShimError) as error:
+        busy.client.call("ExecSync", busy.exec_request("c", "sleep 4711"), timeout_nano=200_000_000)
+    assert error.value.code == 4
+    until_gone(busy, "4711")
+
+
+def test_many_at_once(busy):
+    streams = {}
+    for number in range(40):
+        streams[number] = busy.client.begin("ExecSync", busy.exec_request("c", f"echo {number}; exit {number}"))
+    for number, stream in streams.items():
+        answer = busy.client.finish(stream)
+        assert (answer.stdout, answer.exit_code) == (b"%d\n" % number, number)
+
+
+def rss(pid: int) -> int:
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    return 0
+
+
+def test_memory_stays_small_and_comes_back(busy):
+    clients = [busy.connect() for _ in range(20)]
+    streams = [
+        client.begin("ExecSync", busy.exec_request("c", "head -c 50000000 /dev/zero; exit 9")) for client in clients]
+    for client, stream in zip(clients, streams):
+        answer = client.finish(stream, 60)
+        assert answer.exit_code == 9
+        assert rss(busy.process.pid) < 40 << 10
+        client.close()
+    end = time.monotonic() + 5
+    while rss(busy.process.pid) > 2 << 10:
+        assert time.monotonic() < end, rss(busy.process.pid)
+    assert len(busy.execute("c", f"head -c {LARGEST} /dev/zero").stdout) == LARGEST, "the budget came back"
+
+
+def test_descriptors_come_back(busy):
+    folder = f"/proc/{busy.process.pid}/fd"
+    before = sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder))
+    for _ in range(100):
+        busy.execute("c", "true", own_group=False)
+    with pytest.raises(ShimError):
+        busy.client.call("Start", busy.container_request("d", ["/nonexistent"]))
+    busy.run("e", "true")
+    busy.wait_exit("e")
+    assert sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder)) == before
+    stat = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children").read_text().split()
+    assert len(stat) == 2
