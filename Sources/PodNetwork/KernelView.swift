@@ -152,7 +152,7 @@ extension NetlinkSocket {
   }
 
   /// A dump that the kernel marks as torn (NLM_F_DUMP_INTR) is read again.
-  private func repeated<Value>(_ body: () throws(NetworkError) -> Value) throws(NetworkError) -> Value {
+  func repeated<Value>(_ body: () throws(NetworkError) -> Value) throws(NetworkError) -> Value {
     for _ in 0..<20 {
       do throws(NetworkError) {
         return try body()

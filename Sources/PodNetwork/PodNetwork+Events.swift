@@ -58,6 +58,7 @@ extension PodNetwork {
 
   /// On the writer's thread.
   private func repair() {
+    guard !health.withLock({ $0.isClosed }) else { return }
     do throws(NetworkError) {
       let isBridgeThere = try host.findBridge().map { bridge in health.withLock { $0.bridge == bridge.index } } ?? false
       if !isBridgeThere {

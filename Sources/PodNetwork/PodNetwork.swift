@@ -146,12 +146,14 @@ package final class PodNetwork: Sendable {
 
   /// Ends our threads. Links, rules and traffic stay.
   package func shutdown() async {
+    health.withLock { $0.isClosed = true }
     observer.stop()
     writer.stop()
   }
 
   /// Removes everything that is ours from the kernel: all pods' links, the bridge, both tables.
   package func uninstall() async throws(NetworkError) {
+    health.withLock { $0.isClosed = true }
     try await writer.run { [self] () throws(NetworkError) in
       try host.remove(try host.routes.links().filter(host.isOurs).map(\.index))
       try host.removeRules()
@@ -170,6 +172,8 @@ struct Health: Sendable {
   var epoch = 0
   /// When a failed repair is tried again.
   var retryAt: Duration?
+  /// From here on nothing is repaired.
+  var isClosed = false
 
   mutating func doubt() {
     epoch += 1

@@ -8,12 +8,18 @@ struct RuleFingerprint: Sendable, Equatable {
 
   /// - Parameter netfilter: a NETLINK_NETFILTER socket.
   init(_ plan: NetworkPlan, _ netfilter: NetlinkSocket) throws(NetworkError) {
+    // The dump is torn when anybody changes any table meanwhile.
+    rules = try netfilter.repeated { () throws(NetworkError) in try Self.read(plan, netfilter) }
+  }
+
+  private static func read(_ plan: NetworkPlan, _ netfilter: NetlinkSocket) throws(NetworkError) -> Set<String> {
+    var rules: Set<String> = []
     for (family, table) in [(UInt8(NFPROTO_INET), plan.ruleTable), (UInt8(NFPROTO_BRIDGE), plan.guardTable)] {
       var found: Set<String> = []
       let subsystem = UInt16(NFNL_SUBSYS_NFTABLES) << 8
       try netfilter.query(
         type: subsystem | UInt16(NFT_MSG_GETRULE.rawValue), flags: NLM_F_DUMP,
-        payload: Self.request(family, table), object: "rules of \(table)"
+        payload: request(family, table), object: "rules of \(table)"
       ) { type, payload in
         guard type == subsystem | UInt16(NFT_MSG_NEWRULE.rawValue) else { return }
         let attributes = Attributes(payload, after: MemoryLayout<nfgenmsg>.size)
@@ -24,6 +30,7 @@ struct RuleFingerprint: Sendable, Equatable {
       }
       rules.formUnion(found)
     }
+    return rules
   }
 
   private static func request(_ family: UInt8, _ table: String) -> [UInt8] {

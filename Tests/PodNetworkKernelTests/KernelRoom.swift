@@ -21,7 +21,7 @@ enum KernelRoom {
 
   static let logger: Logger = {
     var logger = Logger(label: "test")
-    logger.logLevel = .warning
+    logger.logLevel = .error
     return logger
   }()
 
@@ -37,13 +37,19 @@ enum KernelRoom {
   ) async throws {
     try require()
     let network = try await PodNetwork.open(configuration, liveSandboxes: [:], logger: logger)
+    let result: Result<Void, any Error>
     do {
-      try await body(network)
+      result = .success(try await body(network))
     } catch {
-      try? await network.uninstall()
-      throw error
+      result = .failure(error)
     }
-    try await network.uninstall()
+    do {
+      try await network.uninstall()
+    } catch .closed {
+      // The body shut it down to play a daemon's restart.
+      try await PodNetwork.open(configuration, liveSandboxes: [:], logger: logger).uninstall()
+    }
+    try result.get()
   }
 
   static func inode(_ path: String) -> UInt64 {

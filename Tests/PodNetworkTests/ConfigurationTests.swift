@@ -1,0 +1,56 @@
+import Testing
+
+@testable import PodNetwork
+
+@Suite struct ConfigurationTests {
+  @Test func defaultsAreValid() throws {
+    try NetworkConfiguration().validated()
+  }
+
+  struct Case: Sendable, CustomTestStringConvertible {
+    var text: String
+    var change: @Sendable (inout NetworkConfiguration) -> Void
+    var testDescription: String { text }
+  }
+
+  @Test(arguments: [
+    Case(text: "network.bridge: \"\" is not 1 to 12 letters, digits, - or _") { $0.bridge = "" },
+    Case(text: "network.bridge: \"a/b\" is not 1 to 12 letters, digits, - or _") { $0.bridge = "a/b" },
+    Case(text: "network.bridge: \"abcdefghijklm\" is not 1 to 12 letters, digits, - or _") {
+      $0.bridge = "abcdefghijklm"
+    },
+    Case(text: "network.bridge: \"podbridge00\" could be the name of a pod's interface") { $0.bridge = "podbridge00" },
+    Case(text: "network.interface_prefix: \"a\"b\" is not 1 to 7 letters, digits, - or _") {
+      $0.interfacePrefix = "a\"b"
+    },
+    Case(text: "network.pod_cidrs: is empty") { $0.podCIDRs = [] },
+    Case(text: "network.pod_cidrs: \"10.244.1.1/24\" is not a CIDR block without host bits") {
+      $0.podCIDRs = ["10.244.1.1/24"]
+    },
+    Case(text: "network.pod_cidrs: 10.1.0.0/24 is a second block of its family") {
+      $0.podCIDRs = ["10.0.0.0/24", "10.1.0.0/24"]
+    },
+    Case(text: "network.pod_cidrs: 10.0.0.0/31 has no room for a pod: at most /30") { $0.podCIDRs = ["10.0.0.0/31"] },
+    Case(text: "network.pod_cidrs: fd44::/127 has no room for a pod: at most /126") { $0.podCIDRs = ["fd44::/127"] },
+    Case(text: "network.pod_cidrs: 127.1.0.0/16 holds loopback, link-local or multicast addresses") {
+      $0.podCIDRs = ["127.1.0.0/16"]
+    },
+    Case(text: "network.pod_cidrs: 0.0.0.0/0 holds loopback, link-local or multicast addresses") {
+      $0.podCIDRs = ["0.0.0.0/0"]
+    },
+    Case(text: "network.cluster_cidrs: \"x\" is not a CIDR block without host bits") { $0.clusterCIDRs = ["x"] },
+    Case(text: "network.non_masquerade_cidrs: \"10.0.0.0/8; flush ruleset\" is not a CIDR block without host bits") {
+      $0.nonMasqueradeCIDRs = ["10.0.0.0/8; flush ruleset"]
+    },
+    Case(text: "network.mtu: 100 is not within 576 and 65535") { $0.mtu = 100 },
+    Case(text: "network.mtu: 1000 is below 1280, which IPv6 needs") { $0.mtu = 1000 },
+    Case(text: "network.group_id: 0 is not within 1 and 1073741823") { $0.groupID = 0 },
+    Case(text: "network.addressing = \"switched\" is not implemented") { $0.addressing = .switched },
+  ])
+  func theFirstBadKeyIsNamed(one: Case) {
+    var configuration = NetworkConfiguration()
+    one.change(&configuration)
+    let error = #expect(throws: NetworkError.self) { try configuration.validated() }
+    #expect(error?.description == one.text)
+  }
+}
