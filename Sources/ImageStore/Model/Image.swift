@@ -27,6 +27,18 @@ package struct ImageLayer: Sendable, Hashable, Codable {
   package var chainID: ContentDigest
 }
 
+extension ImageLayer {
+  /// The layers of these diff ids, lowest first, with the chain id of each (OCI image-spec, config.md, "Layer ChainID").
+  static func chain(of diffIDs: [ContentDigest]) -> [ImageLayer] {
+    var layers: [ImageLayer] = []
+    for diffID in diffIDs {
+      let chainID = layers.last.map { ContentDigest(of: "\($0.chainID) \(diffID)".utf8) } ?? diffID
+      layers.append(ImageLayer(diffID: diffID, chainID: chainID))
+    }
+    return layers
+  }
+}
+
 /// The parts of an image's config that reach a container (OCI image-spec, config.md).
 package struct ImageConfiguration: Sendable, Hashable, Codable {
   /// `uid`, `name`, `uid:gid`, `name:group` or a mix; empty: root.

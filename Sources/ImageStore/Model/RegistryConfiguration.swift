@@ -31,12 +31,16 @@ package struct ImageLimits: Sendable, Hashable {
   package var layers = 500
   /// Entries of one layer.
   package var entries = 2_000_000
+  /// Directories of one layer.
+  package var directories = 500_000
   /// Bytes of one layer's tar, uncompressed.
   package var expandedBytes: UInt64 = 64 << 30
   /// Bytes that are left free on the disk while a layer is written.
   package var reserveBytes: UInt64 = 64 << 20
   /// Bytes of an entry's name or link target (PATH_MAX).
   package var nameBytes = 4_096
+  /// Components that may be walked to find the directories of one layer.
+  package var resolutionSteps = 20_000_000
   /// Bytes of one entry's headers with all its extensions.
   package var headerBytes = 4 << 20
 

@@ -1,0 +1,26 @@
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// Opens layers as one read-only tree, for looking into it. An overlay of several layers is a mount that is attached
+/// nowhere: only its descriptor knows it, and it ends with it.
+///
+/// - Parameter directories: absolute, topmost first; at least one.
+/// - Returns: a directory descriptor (O_PATH for an overlay).
+/// - Throws: ``ImageError`` of kind `system`; needs Linux 6.5 (`lowerdir+`) for more than one layer.
+func openMergedView(_ directories: [String]) throws(ImageError) -> SharedFD {
+  // overlayfs without an upper directory wants two layers.
+  guard directories.count > 1 else { return try openTrustedDirectory(directories.first ?? "/nonexistent") }
+  let context = clinux_fs_open_overlay()
+  guard context >= 0 else { throw ImageError.call("fsopen", "overlay", -context) }
+  let owner = SharedFD(owning: context)
+  return try withExtendedLifetime(owner) { () throws(ImageError) -> SharedFD in
+    for directory in directories {
+      let code = clinux_fs_add_lower(context, directory)
+      guard code == 0 else { throw ImageError.call("fsconfig lowerdir+", directory, -code) }
+    }
+    let mount = clinux_fs_mount_detached(context)
+    guard mount >= 0 else { throw ImageError.call("fsmount", "overlay of \(directories.count) layers", -mount) }
+    return SharedFD(owning: mount)
+  }
+}
