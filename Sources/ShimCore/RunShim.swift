@@ -18,6 +18,12 @@ public func runShim(_ count: Int32, _ arguments: UnsafeMutablePointer<UnsafeMuta
     index += 2
   }
   guard index == Int(count), !id.utf8.isEmpty, !directory.utf8.isEmpty else { return usage() }
+  do throws(StepFailure) {
+    try runFromReadonlyMount(arguments)
+  } catch {
+    TroubleLog(directory: directory).write("\(error.step): \(errorName(error.errno))")
+    return 1
+  }
   // Every process of a pod is seen from here, and nothing in it may look into this one.
   _ = clinux_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
   _ = clinux_prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

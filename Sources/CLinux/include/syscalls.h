@@ -177,6 +177,8 @@ static inline int clinux_execute(int file, char *const *argv, char *const *envp)
   return clinux_result(syscall(SYS_execveat, file, "", argv, envp, AT_EMPTY_PATH));
 }
 
+static inline char *const *clinux_environment(void) { return environ; }
+
 static inline int clinux_mkdirat(int directory, const char *name, mode_t mode) {
   return clinux_result(syscall(SYS_mkdirat, directory, name, mode));
 }
