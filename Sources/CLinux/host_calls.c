@@ -62,3 +62,27 @@ int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count) {
   for (int i = 0; i < ready; i++) tokens[i] = events[i].data.u64;
   return ready;
 }
+
+static int control(int epoll, int operation, int descriptor, uint64_t token, int sending) {
+  struct epoll_event event = {.events = EPOLLIN | (sending ? EPOLLOUT : 0), .data.u64 = token};
+  return result(epoll_ctl(epoll, operation, descriptor, &event));
+}
+
+int clinux_host_epoll_add(int epoll, int descriptor, uint64_t token, int sending) {
+  return control(epoll, EPOLL_CTL_ADD, descriptor, token, sending);
+}
+
+int clinux_host_epoll_change(int epoll, int descriptor, uint64_t token, int sending) {
+  return control(epoll, EPOLL_CTL_MOD, descriptor, token, sending);
+}
+
+int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, int count, int milliseconds) {
+  struct epoll_event events[64];
+  int ready = epoll_wait(epoll, events, count < 64 ? count : 64, milliseconds);
+  if (ready < 0) return -errno;
+  for (int i = 0; i < ready; i++) {
+    reports[i].token = events[i].data.u64;
+    reports[i].sending = (events[i].events & EPOLLOUT) != 0;
+  }
+  return ready;
+}

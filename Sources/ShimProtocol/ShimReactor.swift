@@ -29,7 +29,7 @@ final class ShimReactor: Sendable {
     try state.withLock { state throws(ConnectionEnd) in
       if state.epoll < 0 { try start(&state) }
       state.lastToken += 1
-      try control(state.epoll, EPOLL_CTL_ADD, descriptor, token: state.lastToken, events: EPOLLIN.rawValue)
+      try checked(clinux_host_epoll_add(state.epoll, descriptor, state.lastToken, 0))
       state.connections[state.lastToken] = connection
       return state.lastToken
     }
@@ -37,9 +37,8 @@ final class ShimReactor: Sendable {
 
   /// Asks for reports of room to send in addition, or no more.
   func watch(_ token: UInt64, descriptor: Int32, sending: Bool) throws(ConnectionEnd) {
-    let events = sending ? EPOLLIN.rawValue | EPOLLOUT.rawValue : EPOLLIN.rawValue
     try state.withLock { state throws(ConnectionEnd) in
-      try control(state.epoll, EPOLL_CTL_MOD, descriptor, token: token, events: events)
+      try checked(clinux_host_epoll_change(state.epoll, descriptor, token, sending ? 1 : 0))
     }
   }
 
@@ -47,7 +46,7 @@ final class ShimReactor: Sendable {
   func remove(_ token: UInt64, descriptor: Int32) {
     state.withLock {
       // Closing the descriptor would do this as well, unless a child has inherited it.
-      _ = epoll_ctl($0.epoll, EPOLL_CTL_DEL, descriptor, nil)
+      _ = clinux_host_epoll_remove($0.epoll, descriptor)
       $0.connections[token] = nil
     }
   }
@@ -64,12 +63,11 @@ final class ShimReactor: Sendable {
   }
 
   private func start(_ state: inout State) throws(ConnectionEnd) {
-    let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-    guard epoll >= 0 else { throw .failed(call: "epoll_create1", errno: errno) }
+    let epoll = try checked(clinux_host_epoll_create())
     do throws(ConnectionEnd) {
       let (listening, ringing) = try ShimSocket.pair()
       do throws(ConnectionEnd) {
-        try control(epoll, EPOLL_CTL_ADD, listening, token: Self.bellToken, events: EPOLLIN.rawValue)
+        try checked(clinux_host_epoll_add(epoll, listening, Self.bellToken, 0))
         try startThread(epoll: epoll, bell: listening)
       } catch {
         close(listening)
@@ -131,16 +129,15 @@ final class ShimReactor: Sendable {
   private func run(epoll: Int32, bell: Int32) -> Never {
     nameThread()
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-    var events = [epoll_event](repeating: epoll_event(), count: 64)
+    var reports = [clinux_epoll_report](repeating: clinux_epoll_report(), count: 64)
     while true {
-      let count = epoll_wait(epoll, &events, Int32(events.count), timeout())
-      precondition(count >= 0 || errno == EINTR, "epoll_wait: errno \(errno)")
-      for event in events.prefix(Int(max(0, count))) {
-        let token = event.data.u64
-        if token == Self.bellToken {
+      let count = clinux_host_epoll_reports(epoll, &reports, Int32(reports.count), timeout())
+      precondition(count >= 0 || count == -EINTR, "epoll_wait: errno \(-count)")
+      for report in reports.prefix(Int(max(0, count))) {
+        if report.token == Self.bellToken {
           _ = recv(bell, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
-        } else if let connection = state.withLock({ $0.connections[token] }) {
-          connection.ready(sending: event.events & EPOLLOUT.rawValue != 0, buffer: buffer)
+        } else if let connection = state.withLock({ $0.connections[report.token] }) {
+          connection.ready(sending: report.sending != 0, buffer: buffer)
         }
       }
       expire()
@@ -167,14 +164,9 @@ final class ShimReactor: Sendable {
     if let next = connections.compactMap({ $0.expire(now) }).min() { wake(at: next) }
   }
 
-  private func control(
-    _ epoll: Int32, _ operation: Int32, _ descriptor: Int32, token: UInt64, events: UInt32
-  ) throws(ConnectionEnd) {
-    var event = epoll_event()
-    event.events = events
-    event.data.u64 = token
-    guard epoll_ctl(epoll, operation, descriptor, &event) == 0 else {
-      throw .failed(call: "epoll_ctl", errno: errno)
-    }
+  @discardableResult
+  private func checked(_ result: Int32) throws(ConnectionEnd) -> Int32 {
+    guard result >= 0 else { throw .failed(call: "epoll", errno: -result) }
+    return result
   }
 }

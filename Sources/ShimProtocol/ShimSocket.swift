@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 
 /// The sockets between the daemon and a shim. All are Unix stream sockets, close-on-exec.

@@ -34,4 +34,14 @@ int clinux_host_epoll_remove(int epoll, int descriptor);
 // Up to `count` tokens that became readable; waits without limit. A count, or -errno.
 int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count);
 
+// The same for sockets: reports input, and with `sending` room to send, for as long as there is any.
+int clinux_host_epoll_add(int epoll, int descriptor, uint64_t token, int sending);
+int clinux_host_epoll_change(int epoll, int descriptor, uint64_t token, int sending);
+struct clinux_epoll_report {
+  uint64_t token;
+  int sending;  // there is room to send
+};
+// Waits for at most `milliseconds`, -1: without limit. A count, or -errno.
+int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, int count, int milliseconds);
+
 #endif
