@@ -8,8 +8,9 @@ package struct Attachment: Sendable {
   package let lease: AddressLease
   /// Address of the bridge as pods see it: IPv4 where there is one, else `fe80::1`.
   package let gateway: String
-  /// How long each step took, in order: `namespace`, `queue`, `veth`, `inside`, `host`.
-  package let timings: [(step: String, duration: Duration)]
+  /// How long each step took, in order: `namespace`, `queue` (for the writer), `veth`, `inside`, `host`, `ports` where
+  /// there are any, and `all` together.
+  package internal(set) var timings: [(step: String, duration: Duration)]
 }
 
 /// One port of the node that leads into a pod.

@@ -1,5 +1,6 @@
 internal import CNetlink
 internal import Glibc
+internal import LinuxSystem
 internal import Logging
 internal import RuntimeModel
 
@@ -14,8 +15,10 @@ final class HostSide: @unchecked Sendable {
   var rules: RuleText
   /// Our rules as the kernel numbered them when we last wrote them.
   private(set) var fingerprint: RuleFingerprint?
+  /// Bound sockets that keep published ports from other processes.
+  var reservations: [Identifier: [SharedFD]] = [:]
+  let netfilter: NetlinkSocket
   private let engine: RuleEngine
-  private let netfilter: NetlinkSocket
 
   init(plan: NetworkPlan, routes: NetlinkSocket, logger: Logger) throws(NetworkError) {
     self.plan = plan
@@ -165,6 +168,8 @@ final class HostSide: @unchecked Sendable {
 
   /// Whether the rules are still those that we wrote.
   func hasRules() throws(NetworkError) -> Bool { try RuleFingerprint(plan, netfilter) == fingerprint }
+
+  func command(_ text: String) throws(NetworkError) { try engine.run(text) }
 
   func removeRules() throws(NetworkError) { try engine.run(rules.removal) }
 

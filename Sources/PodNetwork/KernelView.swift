@@ -14,6 +14,8 @@ struct Link: Sendable, Equatable {
   var mtu: UInt32 = 0
   var mac: [UInt8] = []
   var isUp = false
+  /// Has a carrier, and the kernel has taken note of it.
+  var isRunning = false
   /// Of a bridge port: IFLA_BRPORT_* options that are one byte.
   var portOptions: [Int: UInt8] = [:]
 
@@ -25,6 +27,7 @@ struct Link: Sendable, Equatable {
     guard fixed.ifi_family == UInt8(AF_UNSPEC) else { return nil }
     index = fixed.ifi_index
     isUp = fixed.ifi_flags & UInt32(IFF_UP) != 0
+    isRunning = fixed.ifi_flags & UInt32(IFF_RUNNING) != 0
     let attributes = Attributes(payload, after: MemoryLayout<ifinfomsg>.size)
     name = attributes.string(IFLA_IFNAME) ?? ""
     alias = attributes.string(IFLA_IFALIAS) ?? ""

@@ -18,6 +18,7 @@ struct Ledger: Sendable {
   static let patience = Duration.seconds(2)
 
   var allocator: AddressAllocator
+  var claims = PortClaims()
   /// By the name of the host end.
   private(set) var ports: [String: Port] = [:]
   private var names: [Int32: String] = [:]

@@ -15,49 +15,40 @@ final class NamespaceMaker: Sendable {
   /// The kernel makes them under one lock for the most part; more threads only wait.
   private static let limit = 4
 
+  private typealias Receiver = @Sendable (Result<Namespace, NetworkError>) -> Void
+
   private struct State {
     var running = 0
-    var waiting: [CheckedContinuation<Void, Never>] = []
+    var waiting: [Receiver] = []
   }
 
   private let state = Mutex(State())
 
-  /// - Throws: `namespaceLimit` where the kernel refuses one more.
-  func make() async throws(NetworkError) -> Namespace {
-    await enter()
-    defer { leave() }
-    let result: Result<Namespace, NetworkError> = await withCheckedContinuation { continuation in
-      let failed = startThread(named: "netns") {
-        continuation.resume(returning: Result { () throws(NetworkError) in try Self.makeHere() })
-      }
-      if failed != 0 {
-        continuation.resume(returning: .failure(.kernel("start", failed, "thread for a network namespace")))
-      }
+  /// Hands a new namespace to `receiver` on the thread that made it: the next step is another thread's, and a way back
+  /// through the cooperative pool would only cost time. `namespaceLimit` where the kernel refuses one more.
+  func make(_ receiver: @escaping @Sendable (Result<Namespace, NetworkError>) -> Void) {
+    let mustStart = state.withLock { state in
+      state.waiting.append(receiver)
+      guard state.running < Self.limit else { return false }
+      state.running += 1
+      return true
     }
-    return try result.get()
+    guard mustStart else { return }
+    let failed = startThread(named: "netns") { [self] in
+      while let next = next() { next(Result { () throws(NetworkError) in try Self.makeHere() }) }
+    }
+    guard failed != 0 else { return }
+    // Another thread may still serve it; if there is none, nobody will.
+    while let next = next() { next(.failure(.kernel("start", failed, "thread for a network namespace"))) }
   }
 
-  private func enter() async {
-    await withCheckedContinuation { continuation in
-      let mayGo = state.withLock { state in
-        guard state.running < Self.limit else {
-          state.waiting.append(continuation)
-          return false
-        }
-        state.running += 1
-        return true
-      }
-      if mayGo { continuation.resume() }
-    }
-  }
-
-  private func leave() {
-    let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+  /// One that waits, for a thread that counts itself as running; nil ends that thread.
+  private func next() -> Receiver? {
+    state.withLock { state in
       guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
       state.running -= 1
       return nil
     }
-    next?.resume()
   }
 
   private static func makeHere() throws(NetworkError) -> Namespace {

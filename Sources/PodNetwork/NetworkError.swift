@@ -16,6 +16,8 @@ package enum NetworkError: Error, Sendable, Equatable, CustomStringConvertible {
   case namespaceLimit(errno: Int32)
   /// A host port is already published by another sandbox.
   case hostPortTaken(port: String, owner: String)
+  /// A host port that cannot be published as asked.
+  case portUnusable(String)
   /// The kernel refused a step: what we were doing, to which object, and its words where it gave any.
   case kernel(step: String, errno: Int32, object: String, detail: String)
   /// The kernel refused our rules, in nftables' words.
@@ -37,6 +39,7 @@ package enum NetworkError: Error, Sendable, Equatable, CustomStringConvertible {
     case .namespaceLimit(let errno):
       "make a network namespace: \(errnoName(errno)) (see user.max_net_namespaces)"
     case .hostPortTaken(let port, let owner): "host port \(port) is already published by \(owner)"
+    case .portUnusable(let text): text
     case .kernel(let step, let errno, let object, let detail):
       "\(step) \(object): \(errnoName(errno))" + (detail.isEmpty ? "" : " (\(detail))")
     case .rules(let text): "nftables: \(text)"

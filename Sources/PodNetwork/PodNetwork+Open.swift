@@ -9,16 +9,18 @@ extension PodNetwork {
   /// Running it again changes nothing.
   /// - Parameters:
   ///   - liveSandboxes: leases of all sandboxes that are not released; every other link of ours is removed.
+  ///   - publishedPorts: host ports of those sandboxes.
   ///   - logger: gets every sysctl written and everything repaired.
   /// - Throws: what is wrong with the configuration, or stands in the way on this node; nothing new is left behind.
   package static func open(
-    _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease], logger: Logger
+    _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease],
+    publishedPorts: [Identifier: [HostPort]] = [:], logger: Logger
   ) async throws(NetworkError) -> PodNetwork {
     try configuration.validated()
     let writer = try SerialThread(name: "net-writer")
     do throws(NetworkError) {
       let network = try await writer.run { () throws(NetworkError) in
-        try assemble(configuration, liveSandboxes, writer, logger)
+        try assemble(configuration, liveSandboxes, publishedPorts, writer, logger)
       }
       try network.startObserver()
       return network
@@ -29,8 +31,8 @@ extension PodNetwork {
   }
 
   private static func assemble(
-    _ configuration: NetworkConfiguration, _ live: [Identifier: AddressLease], _ writer: SerialThread,
-    _ logger: Logger
+    _ configuration: NetworkConfiguration, _ live: [Identifier: AddressLease], _ ports: [Identifier: [HostPort]],
+    _ writer: SerialThread, _ logger: Logger
   ) throws(NetworkError) -> PodNetwork {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
     let mtu = if let mtu = configuration.mtu { UInt32(mtu) } else { try defaultMTU(routes) }
@@ -49,7 +51,9 @@ extension PodNetwork {
       report.lostSandboxes = finding.lost
       report.repairs += finding.repairs
       let cursor = configuration.stateDirectory.map { CursorFile(directory: $0) }
-      let ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
+      var ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
+      ledger.claims = claims(ports, live, host)
+      try host.adopt(ledger.claims)
       let health = Health(bridge: host.bridge, rules: try host.replaceRules())
       log(report, plan, logger)
       return PodNetwork(
@@ -83,6 +87,23 @@ extension PodNetwork {
       ledger.attached(sandbox, lease, number: number, index: finding.present[sandbox])
     }
     return ledger
+  }
+
+  /// Records are older than rules: a port that two sandboxes claim goes to one of them, and the log says so.
+  private static func claims(
+    _ ports: [Identifier: [HostPort]], _ live: [Identifier: AddressLease], _ host: HostSide
+  ) -> PortClaims {
+    var claims = PortClaims()
+    for (sandbox, lease) in live.sorted(by: { $0.key < $1.key }) {
+      do throws(NetworkError) {
+        try claims.claim(PublishedPort.all(ports[sandbox] ?? [], pod: host.addresses(lease)), for: sandbox)
+      } catch {
+        host.logger.error(
+          "host ports of a running sandbox are not published",
+          metadata: ["sandbox": "\(sandbox.short)", "error": "\(error)"])
+      }
+    }
+    return claims
   }
 
   private static func log(_ report: NetworkReport, _ plan: NetworkPlan, _ logger: Logger) {

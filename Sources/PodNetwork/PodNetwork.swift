@@ -72,41 +72,82 @@ package final class PodNetwork: Sendable {
 
   /// Makes a namespace and puts it on the network. On failure nothing is left but the lease, which the caller gives back
   /// by `detach` or `giveBack`.
+  /// - Throws: `hostPortTaken` and `portUnusable` before anything is made.
   package func attach(
     sandbox: Identifier, lease: AddressLease, ports: [HostPort] = []
   ) async throws(NetworkError) -> Attachment {
-    guard ports.isEmpty else { throw .unimplemented("host ports") }
     guard let number = plan.number(of: lease), let mac = MACAddress(lease.mac) else {
       throw .configuration(key: "pod_cidrs", reason: "lease \(lease.addresses) is not of these blocks")
     }
-    let clock = ContinuousClock()
-    let start = clock.now
-    let namespace = try await maker.make()
-    let made = clock.now
-    let steps = try await writer.run { [self] () throws(NetworkError) in
-      var watch = Stopwatch(clock)
-      watch.lap("queue", since: made)
-      try host.fillPairs(for: number)
-      let index = try host.makeVeth(sandbox, lease, namespace: namespace.descriptor.raw, mac: mac) { holder in
-        ledger.withLock { $0.live[holder] != nil }
+    let published = try PublishedPort.all(ports, pod: host.addresses(lease))
+    try claim(published, for: sandbox, lease)
+    let place = Place(sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published)
+    var watch = Stopwatch()
+    let result: Result<Attachment, NetworkError> = await withCheckedContinuation { [watch] continuation in
+      maker.make { [self] made in
+        var watch = watch
+        watch.lap("namespace")
+        let isAccepted = writer.submit { [self, watch] in
+          continuation.resume(returning: Result { () throws(NetworkError) in try put(made.get(), at: place, watch) })
+        }
+        if !isAccepted { continuation.resume(returning: .failure(.closed)) }
       }
-      ledger.withLock { $0.attached(sandbox, lease, number: number, index: index) }
-      watch.lap("veth")
-      do throws(NetworkError) {
-        try host.configureInside(namespace.routes, lease)
-        watch.lap("inside")
-        try host.connect(index, sandbox, lease, mac: mac)
-        watch.lap("host")
-      } catch {
-        // The pair follows its namespace, which nobody but us holds.
-        release(sandbox, lease)
-        throw error
+    }
+    if case .failure = result { _ = ledger.withLock { $0.claims.release(sandbox) } }
+    var attachment = try result.get()
+    watch.lap("all")
+    attachment.timings += watch.laps
+    return attachment
+  }
+
+  /// What an attach is to bring about.
+  private struct Place: Sendable {
+    var sandbox: Identifier
+    var lease: AddressLease
+    var number: UInt32
+    var mac: MACAddress
+    var ports: Set<PublishedPort>
+  }
+
+  private func claim(_ ports: Set<PublishedPort>, for sandbox: Identifier, _ lease: AddressLease) throws(NetworkError) {
+    let result = ledger.withLock { ledger in
+      Result { () throws(NetworkError) in
+        if let there = ledger.ports[lease.hostInterface], there.sandbox == sandbox, there.detachedAt == nil {
+          throw .interfaceTaken(name: lease.hostInterface, owner: "sandbox \(sandbox.short) has it already")
+        }
+        try ledger.claims.claim(ports, for: sandbox)
       }
-      return watch.laps
+    }
+    try result.get()
+  }
+
+  /// A2 to A5, on the writer's thread.
+  private func put(
+    _ namespace: NamespaceMaker.Namespace, at place: Place, _ begun: Stopwatch
+  ) throws(NetworkError) -> Attachment {
+    var watch = begun
+    watch.lap("queue")
+    let (sandbox, lease) = (place.sandbox, place.lease)
+    try host.fillPairs(for: place.number)
+    let index = try host.makeVeth(sandbox, lease, namespace: namespace.descriptor.raw, mac: place.mac) { holder in
+      ledger.withLock { $0.live[holder] != nil }
+    }
+    ledger.withLock { $0.attached(sandbox, lease, number: place.number, index: index) }
+    watch.lap("veth")
+    do throws(NetworkError) {
+      try host.configureInside(namespace.routes, lease)
+      watch.lap("inside")
+      try host.connect(index, sandbox, lease, mac: place.mac)
+      watch.lap("host")
+      try host.publish(place.ports, for: sandbox)
+      if !place.ports.isEmpty { watch.lap("ports") }
+    } catch {
+      // The pair follows its namespace, which nobody but us holds.
+      release(sandbox, lease)
+      throw error
     }
     return Attachment(
-      namespace: namespace.descriptor, lease: lease, gateway: plan.gateway.description,
-      timings: [("namespace", made - start)] + steps)
+      namespace: namespace.descriptor, lease: lease, gateway: plan.gateway.description, timings: watch.laps)
   }
 
   /// Cuts the sandbox off at once, and gives its lease back: its address is handed out again 30 s after the kernel has
@@ -121,9 +162,13 @@ package final class PodNetwork: Sendable {
 
   /// On the writer's thread.
   private func release(_ sandbox: Identifier, _ lease: AddressLease) {
-    let action = ledger.withLock {
-      $0.detached(sandbox, lease, number: plan.number(of: lease), at: bootTime())
+    let (action, ports) = ledger.withLock { ledger in
+      (
+        ledger.detached(sandbox, lease, number: plan.number(of: lease), at: bootTime()),
+        ledger.claims.release(sandbox)
+      )
     }
+    host.withdraw(ports, of: sandbox)
     guard case .cut(let index) = action else { return }
     host.cut(index, lease)
     observer.wake()
@@ -182,19 +227,13 @@ struct Health: Sendable {
 }
 
 /// Times of steps in a row.
-private struct Stopwatch {
+private struct Stopwatch: Sendable {
   private(set) var laps: [(step: String, duration: Duration)] = []
-  private let clock: ContinuousClock
-  private var last: ContinuousClock.Instant
+  private var last = ContinuousClock.now
 
-  init(_ clock: ContinuousClock) {
-    self.clock = clock
-    last = clock.now
-  }
-
-  mutating func lap(_ step: String, since begin: ContinuousClock.Instant? = nil) {
-    let now = clock.now
-    laps.append((step, now - (begin ?? last)))
+  mutating func lap(_ step: String) {
+    let now = ContinuousClock.now
+    laps.append((step, now - last))
     last = now
   }
 }

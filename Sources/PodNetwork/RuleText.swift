@@ -6,7 +6,7 @@ struct RuleText: Sendable {
   var plan: NetworkPlan
   /// Numbers of the blocks of `NetworkPlan.pairBlock` host numbers whose pairs are in the anti-spoof sets.
   var filledBlocks: Set<UInt32> = []
-  /// What is published, by sandbox lease.
+  /// What is published, of all sandboxes.
   var published: [PublishedPort] = []
 
   /// Both tables, replacing what is there.
@@ -153,21 +153,6 @@ struct RuleText: Sendable {
     let list = elements.isEmpty ? "" : "    elements = { \(elements.joined(separator: ", ")) }\n"
     return "  \(kind) \(name) {\n    \(type)\n\(list)  }\n"
   }
-}
-
-/// One host port of one address family, ready for the maps.
-struct PublishedPort: Sendable, Hashable {
-  var transport: HostPort.TransportProtocol
-  var hostPort: UInt16
-  /// nil: every address of the node.
-  var hostAddress: IPAddress?
-  var podAddress: IPAddress
-  var podPort: UInt16
-
-  /// `key : value` as the map holds it.
-  var element: String { "\(key) : \(podAddress) . \(podPort)" }
-
-  var key: String { (hostAddress.map { "\($0) . " } ?? "") + "\(transport.rawValue) . \(hostPort)" }
 }
 
 extension AddressFamily: CustomStringConvertible {

@@ -129,7 +129,9 @@ struct Outside: Sendable {
   let namespace: SharedFD
 
   init() async throws {
-    let made = try await NamespaceMaker().make()
+    let made = try await withCheckedContinuation { continuation in
+      NamespaceMaker().make { continuation.resume(returning: $0) }
+    }.get()
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
     let mac = MACAddress(derivedFrom: 0xc000_0202)
     try routes.run { batch throws(NetworkError) in
@@ -152,6 +154,8 @@ struct Outside: Sendable {
       try batch.add("route", "eth0", RouteMessage.defaultRoute(2, IPAddress(.ipv4, 0xc000_0201)))
     }
     namespace = made.descriptor
+    // The kernel takes note of the carrier in its own time, and drops packets until then.
+    try await KernelRoom.eventually("the wire is up") { try routes.link(named: "outside0")?.isRunning == true }
   }
 
   /// The wire goes at once, so that the next test finds none.

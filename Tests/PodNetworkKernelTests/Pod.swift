@@ -7,9 +7,9 @@ struct Pod: Sendable {
   let id = Identifier.random()
   let attachment: Attachment
 
-  init(_ network: PodNetwork) async throws {
+  init(_ network: PodNetwork, ports: [HostPort] = []) async throws {
     let lease = try network.reserveLease()
-    attachment = try await network.attach(sandbox: id, lease: lease)
+    attachment = try await network.attach(sandbox: id, lease: lease, ports: ports)
   }
 
   var lease: AddressLease { attachment.lease }

@@ -1,0 +1,136 @@
+internal import CNetlink
+internal import Glibc
+internal import LinuxSystem
+internal import Logging
+internal import RuntimeModel
+
+/// Host ports: elements of the maps, a bound socket each so that no process of the node takes the port, and no old
+/// connection of a datagram protocol that goes elsewhere.
+extension HostSide {
+  /// A5. On failure nothing of it is left.
+  func publish(_ ports: Set<PublishedPort>, for sandbox: Identifier) throws(NetworkError) {
+    guard !ports.isEmpty else { return }
+    reservations[sandbox] = try ports.map { port throws(NetworkError) in try Self.reserve(port) }
+    if plan.ipv4 != nil {
+      do throws(NetworkError) {
+        // So that the node reaches pods by 127.0.0.1; chain `loopback` keeps pods from the node's own services.
+        try set("ipv4/conf/\(plan.bridge)/route_localnet", "1")
+      } catch {
+        reservations[sandbox] = nil
+        throw error
+      }
+    }
+    do throws(NetworkError) {
+      try command(rules.publishing(ports))
+    } catch {
+      reservations[sandbox] = nil
+      throw error
+    }
+    rules.published += ports
+    forgetConnections(to: ports)
+  }
+
+  /// Never fails: what cannot be taken out piece by piece goes with the whole table's replacement.
+  func withdraw(_ ports: Set<PublishedPort>, of sandbox: Identifier) {
+    reservations[sandbox] = nil
+    guard !ports.isEmpty else { return }
+    rules.published.removeAll { ports.contains($0) }
+    do throws(NetworkError) {
+      do throws(NetworkError) {
+        try command(rules.withdrawing(ports))
+      } catch {
+        _ = try replaceRules()
+      }
+    } catch {
+      logger.error("host ports could not be withdrawn", metadata: ["error": "\(error)"])
+    }
+    forgetConnections(to: ports)
+  }
+
+  /// Takes over what an earlier daemon published; a port that a process has taken meanwhile stays translated.
+  func adopt(_ claims: PortClaims) throws(NetworkError) {
+    guard !claims.owners.isEmpty else { return }
+    rules.published = claims.all
+    if plan.ipv4 != nil { try set("ipv4/conf/\(plan.bridge)/route_localnet", "1") }
+    for (sandbox, ports) in claims.owners {
+      for port in ports {
+        do throws(NetworkError) {
+          reservations[sandbox, default: []].append(try Self.reserve(port))
+        } catch {
+          logger.warning("host port of a running pod is also a process's", metadata: ["error": "\(error)"])
+        }
+      }
+    }
+  }
+
+  /// A socket that is bound, but neither listens nor reads: another listener fails with EADDRINUSE.
+  private static func reserve(_ port: PublishedPort) throws(NetworkError) -> SharedFD {
+    let family = port.podAddress.family
+    let kind = port.transport == .udp ? SOCK_DGRAM : SOCK_STREAM
+    let number = Int32(port.transport == .sctp ? IPPROTO_SCTP : port.transport == .udp ? IPPROTO_UDP : IPPROTO_TCP)
+    let raw = socket(family.number, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue), number)
+    if raw < 0 && port.transport == .sctp {
+      // A kernel without SCTP sockets has nobody who could take the port.
+      return SharedFD(OwnedFD(owning: cnetlink_eventfd()))
+    }
+    guard raw >= 0 else { throw .kernel("reserve host port", errno, port.place) }
+    let socket = SharedFD(OwnedFD(owning: raw))
+    var one: Int32 = 1
+    if family == .ipv6 { setsockopt(raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, 4) }
+    let failed = bindSocket(raw, port.hostAddress ?? IPAddress(family, 0), port.hostPort)
+    if failed == EADDRINUSE { throw .hostPortTaken(port: port.place, owner: "a process of the node") }
+    if failed == EADDRNOTAVAIL { throw .portUnusable("host port \(port.place) is on an address the node has not") }
+    guard failed == 0 else { throw .kernel("reserve host port", failed, port.place) }
+    return socket
+  }
+
+  private static func bindSocket(_ raw: Int32, _ address: IPAddress, _ port: UInt16) -> Int32 {
+    var storage = sockaddr_storage()
+    let length = withUnsafeMutableBytes(of: &storage) { bytes in
+      bytes.storeBytes(of: UInt16(address.family.number), as: UInt16.self)
+      bytes.storeBytes(of: port.bigEndian, toByteOffset: 2, as: UInt16.self)
+      // sin_addr follows the port, sin6_addr the flow label (ip(7), ipv6(7)).
+      let offset = address.family == .ipv4 ? 4 : 8
+      for (index, byte) in address.bytes.enumerated() { bytes[offset + index] = byte }
+      return address.family == .ipv4 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
+    }
+    let bound = withUnsafePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(raw, $0, socklen_t(length)) }
+    }
+    return bound == 0 ? 0 : errno
+  }
+
+  /// Datagrams of a known flow never see the rules again, so that flow must be forgotten: after a port appears
+  /// (Kubernetes #59286) and after it goes (containernetworking/plugins #1277).
+  private func forgetConnections(to ports: Set<PublishedPort>) {
+    let concerned = ports.filter { $0.transport != .tcp }
+    guard !concerned.isEmpty else { return }
+    do throws(NetworkError) {
+      let count = try netfilter.forgetConnections { flow in
+        concerned.contains { flow.transport == $0.transport && flow.destinationPort == $0.hostPort }
+      }
+      if count > 0 { logger.debug("flows forgotten", metadata: ["count": "\(count)"]) }
+    } catch {
+      logger.warning("old flows to a host port could not be forgotten", metadata: ["error": "\(error)"])
+    }
+  }
+}
+
+extension RuleText {
+  func publishing(_ ports: Set<PublishedPort>) -> String {
+    change("add", ports.map { ($0.map, $0.element) } + hairpins(ports))
+  }
+
+  /// The hairpin element goes only with the pod's last port.
+  func withdrawing(_ ports: Set<PublishedPort>) -> String {
+    change("delete", ports.map { ($0.map, $0.key) } + hairpins(ports))
+  }
+
+  private func hairpins(_ ports: Set<PublishedPort>) -> [(String, String)] {
+    Set(ports.map(\.podAddress)).map { ("hairpin\($0.family.digit)", "\($0) . \($0)") }
+  }
+
+  private func change(_ verb: String, _ elements: [(set: String, element: String)]) -> String {
+    elements.map { "\(verb) element inet \(plan.ruleTable) \($0.set) { \($0.element) }\n" }.sorted().joined()
+  }
+}
