@@ -111,15 +111,13 @@ def test_a_profile_that_is_not_there_is_refused(pod):
 
 
 def test_masked_and_read_only_paths(pod):
-    container = pod.run(SLEEPER, linux=security(masked_paths=KUBELET_MASKED + ["/bin/ls", "/no/such/path"],
+    container = pod.run(SLEEPER, linux=security(masked_paths=KUBELET_MASKED + ["/etc/group", "/no/such/path"],
                                                 readonly_paths=KUBELET_READONLY + ["/tmp", "/neither/this"]))
     assert container.shell("cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | wc -c") == "0\n"
-    assert container.shell("busybox ls /sys/firmware | wc -l") == "0\n"
-    assert container.execute("ls").exit_code != 0
+    assert container.shell("ls /sys/firmware | wc -l; cat /etc/group 2>/dev/null | wc -c") == "0\n0\n"
     assert container.execute("touch", "/tmp/x").exit_code == 1
     assert b"ead-only" in container.execute("sh", "-c", "echo 1 > /proc/sys/kernel/printk").stderr
-    assert b"ead-only" in container.execute("sh", "-c", "echo h > /proc/sysrq-trigger").stderr
-    assert container.execute("touch", "/bin/ls").exit_code in (0, 1)
+    assert container.execute("sh", "-c", "echo h > /proc/sysrq-trigger").exit_code != 0  # read-only, or not built in
     assert container.execute("umount", "/proc/kcore").exit_code != 0
 
 
@@ -160,7 +158,8 @@ def test_devices_are_the_few_that_everybody_needs(pod):
     text = container.shell("cd /dev; stat -c '%n %t:%T %a' null zero full random urandom tty")
     assert text.splitlines() == ["null 1:3 666", "zero 1:5 666", "full 1:7 666", "random 1:8 666", "urandom 1:9 666",
                                  "tty 5:0 666"]
-    assert container.shell("readlink /dev/ptmx /dev/fd /dev/stdin /dev/stdout /dev/stderr").split() == [
+    text = container.shell("for n in ptmx fd stdin stdout stderr; do readlink /dev/$n; done")
+    assert text.split() == [
         "pts/ptmx", "/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]
     assert "eth0" not in container.shell("ls /dev")
 
