@@ -24,6 +24,7 @@ package final class ImageStore: Sendable {
   /// For unpacking, which takes long.
   let slow = BlockingPool(threads: 3)
   let sweeper: Sweeper
+  let registry: RegistryClient
   let pulls = SingleFlight<PullKey, ContentDigest>()
   let downloads = SingleFlight<DownloadKey, TemporaryFile>()
   let unpacks = SingleFlight<ContentDigest, Void>()
@@ -38,6 +39,7 @@ package final class ImageStore: Sendable {
     self.logger = logger
     layers = LayerStore(directory, limits: configuration.limits)
     sweeper = Sweeper(directory, logger: logger)
+    registry = RegistryClient(configuration, directory: directory)
     try recover()
   }
 
@@ -106,6 +108,7 @@ package final class ImageStore: Sendable {
 
   /// Gives up what is running and waits for its end.
   package func shutdown() async {
+    await registry.shutdown()
     await sweeper.shutdown()
   }
 }
