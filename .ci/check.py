@@ -11,7 +11,7 @@ import subprocess
 import sys
 import xml.sax.saxutils as escape
 
-from rooms import EMBEDDED, FOUNDATION, ROOMS
+from rooms import EMBEDDED, FOUNDATION, PATH_CALL_FILES, PATH_CALL_ROOMS, ROOMS
 
 TOP_LEVEL = {"Package.swift", "Sources", "Tests", "proto", "integration", "README.md", "Makefile", "CONTRIBUTING.md"}
 IMPORT = re.compile(
@@ -21,14 +21,12 @@ BLOCK = re.compile(r"^\s*(?:@\w+\s+|\w+\s+)*?(?:func\s+[^\s(<]+|init\b|deinit\b|
 
 # System calls that take a path. Only the files that resolve paths for everybody may name them.
 PATH_CALLS = re.compile(
-    r"(?<![.\w])(?:open|creat|mkdir|mknod|chown|lchown|chmod|rename|unlink|rmdir|symlink|link|stat|lstat|readlink|opendir"
-    r"|fopen|truncate|access|chdir|chroot|setxattr|lsetxattr|utimes|mount|umount|umount2)\s*\(|\bFileManager\b")
-PATH_CALL_ROOMS = {"ShimCore", "ImageStore", "CRIServer"}
-PATH_CALL_FILES: set[str] = set()
-
+    r"(?<![.\w])(?:open|creat|mkdir|mknod|chown|lchown|chmod|rename|unlink|rmdir|symlink|link|stat|lstat|readlink"
+    r"|opendir|fopen|truncate|access|chdir|chroot|setxattr|lsetxattr|utimes|mount|umount|umount2)\s*\("
+    r"|\bFileManager\b")
 FORBIDDEN = [
     (re.compile(r"\btry!|\bas!"), "force"),
-    (re.compile(r"(?<![.\w])(?:system|popen)\s*\("), "runs a shell"),
+    (re.compile(r"(?<!case )(?<![.\w])(?:system|popen)\s*\("), "runs a shell"),
     (re.compile(r"\bProcess\s*\(\s*\)"), "runs a program by Foundation"),
     (re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b"), "unfinished"),
     (re.compile(r"(?<![\w`])public\s+(?!import\b)"), "public (package is the widest access here)"),
@@ -131,10 +129,11 @@ def path_calls() -> list[str]:
     """No path string into a container root: RootHandle and openat2 only."""
     broken = []
     for path in swift_files():
-        if path.parts[1] not in PATH_CALL_ROOMS or str(path) in PATH_CALL_FILES:
+        inner = str(path.relative_to("Sources"))
+        if path.parts[1] not in PATH_CALL_ROOMS or any(inner.startswith(allowed) for allowed in PATH_CALL_FILES):
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if PATH_CALLS.search(code(line)) and not re.search(r"\bfunc\b", line):
+            if PATH_CALLS.search(code(line)) and not re.search(r"\b(?:func|case)\b|\bstat\(\)", line):
                 broken.append(f"{path}:{number}: system call with a path: {line.strip()}")
     return broken
 
@@ -175,6 +174,7 @@ def functions(path: pathlib.Path) -> list[tuple[int, str]]:
                     pending = None
                 depth += 1
             elif character == "}":
+                pending = None  # a requirement of a protocol, without a body
                 depth -= 1
                 if open_blocks and open_blocks[-1][0] == depth:
                     _, began, head = open_blocks.pop()
