@@ -61,13 +61,29 @@ struct CgroupPaths {
 
   var isEmpty: Bool { processes().isEmpty }
 
-  /// The pids are the node's; a zombie is not among them.
+  /// The pids are the node's; a zombie is not among them. With the groups below: an exec's, and what a container made.
   private func processes() -> [Int32] {
     for directory in directories {
-      guard let content = readSmallFile(directory + "/cgroup.procs", limit: 1 << 20) else { continue }
-      return decimals(content[...]).map { Int32(truncatingIfNeeded: $0) }
+      var found: [Int32] = []
+      if CgroupPaths.collect(directory, depth: 0, &found) { return found }
     }
     return []
+  }
+
+  private static let deepest = 32
+
+  /// False when there is no such group.
+  private static func collect(_ directory: String, depth: Int, _ found: inout [Int32]) -> Bool {
+    guard let content = readSmallFile(directory + "/cgroup.procs", limit: 1 << 20) else { return false }
+    found.append(contentsOf: decimals(content[...]).map { Int32(truncatingIfNeeded: $0) })
+    guard depth < deepest, let folder = directory.withCString({ opendir($0) }) else { return true }
+    defer { closedir(folder) }
+    while let entry = readdir(folder) {
+      let name = entryName(entry)
+      guard entry.pointee.d_type == UInt8(DT_DIR), !name.matches("."), !name.matches("..") else { continue }
+      _ = collect("\(directory)/\(name)", depth: depth + 1, &found)
+    }
+    return true
   }
 }
 

@@ -76,3 +76,10 @@ func writeKernelFile(_ path: String, _ value: String) -> Bool {
   defer { _ = close(file) }
   return value.withCString { write(file, $0, strlen($0)) } >= 0
 }
+
+/// The name of what readdir found.
+func entryName(_ entry: UnsafeMutablePointer<dirent>) -> String {
+  withUnsafePointer(to: &entry.pointee.d_name) {
+    String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+  }
+}

@@ -27,10 +27,7 @@ enum ProcessTree {
     defer { closedir(directory) }
     var found: [Int32] = []
     while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-      }
-      guard let content = readSmallFile("\(tasks)/\(name)/children", limit: 1 << 20) else { continue }
+      guard let content = readSmallFile("\(tasks)/\(entryName(entry))/children", limit: 1 << 20) else { continue }
       found.append(contentsOf: decimals(content[...]).map { Int32(truncatingIfNeeded: $0) })
     }
     return found

@@ -10,6 +10,8 @@ struct Pod {
   var selfPidNamespace: Int32
   /// A tmpfs that becomes the containers' /dev/shm, or -1.
   var shmMount: Int32
+  /// Whether pause's mount namespace has that tmpfs instead, because this kernel copies no detached mount.
+  var shmInPause = false
   /// CLONE_NEW* of pause's namespaces that are the pod's own and that containers join (network, IPC, UTS).
   var namespaces: UInt64 = 0
   /// Whether pause is PID 1 of a namespace that containers share.

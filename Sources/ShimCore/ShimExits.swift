@@ -64,8 +64,8 @@ extension Shim: Watcher {
     guard let ending = task.ending else { return }
     task.ending = nil
     loop.cancel(&task.drainTimer)
-    task.closeOutput()
-    if let lost = task.log?.lostBytes, lost > 0 { trouble.write("container \(task.id): \(lost) bytes of log lost") }
+    let lost = task.closeOutput()
+    if lost > 0 { trouble.write("container \(task.id): \(lost) bytes of log lost") }
     tasks.removeAll { $0 === task }
     record(
       ExitRecord(

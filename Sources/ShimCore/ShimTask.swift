@@ -35,7 +35,8 @@ final class ShimTask: OutputSink {
   var ending: Ending?
   /// Until when the output may still come.
   var drainTimer: Loop.TimerToken = 0
-  let log: LogFile?
+  /// Closed before the exit is told.
+  private(set) var log: LogFile?
   /// Called when the last stream has ended.
   var onDrained: (() -> Void)?
 
@@ -89,14 +90,20 @@ final class ShimTask: OutputSink {
     for stream in streams { stream.drain() }
   }
 
-  /// No more output: writes the last unended lines.
-  func closeOutput() {
+  /// No more output: writes the last unended lines and closes the log.
+  /// - Returns: how many bytes of the log could not be written.
+  @discardableResult
+  func closeOutput() -> UInt64 {
     for stream in streams { stream.close() }
     if let log { for record in records { record.finish(to: log) } }
+    let lost = log?.lostBytes ?? 0
+    log = nil
     streams = []
     records = []
     onDrained = nil
     closeAndForget(&input)
+    closeAndForget(&pidfd)
+    return lost
   }
 
   /// Decides what the end was; before anybody is told, while the cgroup is still there.

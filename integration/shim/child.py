@@ -12,11 +12,24 @@ import pytest
 from pod import ROOT, Pod
 from ttrpc import ShimError, pb
 
-MASKED = ["/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"]
+MASKED = [
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/timer_list",
+    "/proc/scsi",
+    "/sys/firmware",
+]
 READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 USUAL = [
-    pb.Mount(destination="/dev/pts", type="devpts", nosuid=True, noexec=True,
-             data=["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    pb.Mount(
+        destination="/dev/pts",
+        type="devpts",
+        nosuid=True,
+        noexec=True,
+        data=["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    ),
     pb.Mount(destination="/dev/shm", type="shm", nosuid=True, nodev=True, noexec=True),
     pb.Mount(destination="/dev/mqueue", type="mqueue", nosuid=True, nodev=True, noexec=True),
     pb.Mount(destination="/sys", type="sysfs", nosuid=True, nodev=True, noexec=True, readonly=True),

@@ -79,8 +79,11 @@ class Group:
     def message(self):
         if self.pure:
             return pb.Cgroup(unified=str(self.directories[0]), memory_events=str(self.directories[0] / "memory.events"))
+        # The v2 tree of a hybrid by CLONE_INTO_CGROUP: a write to its cgroup.procs waits for an RCU grace period.
+        unified = [str(directory) for directory in self.directories if directory.is_relative_to(CGROUPS / "unified")]
         return pb.Cgroup(
-            directories=[str(directory) for directory in self.directories],
+            directories=[str(directory) for directory in self.directories if str(directory) not in unified],
+            unified="".join(unified),
             memory_events=str(self.directories[0] / "memory.oom_control"))
 
     def processes(self) -> list[int]:

@@ -2,20 +2,107 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import hashlib
 import os
 import pathlib
+import threading
 
 import pytest
 
 from child import DESCRIPTORS, canary, hostile, output, refused, same_node_mounts, usual  # noqa: F401
+from pod import POD, programs
 from ttrpc import ShimError, pb
 
 
+def digests() -> dict[str, str]:
+    return {
+        name: hashlib.sha256((programs() / name).read_bytes()).hexdigest()
+        for name in ("swiftlet-shim", "swiftlet-pause")
+    }
+
+
+def test_L01_binaries_survive_an_image_that_runs_them(shim):
+    """`#!/proc/self/exe` makes the kernel run the shim's file inside; a neighbour in the same PID namespace tries to write
+    to every program that it can see, again and again."""
+    before = digests()
+    shim.start(pid=POD)
+    spy = (
+        "echo ready; while :; do for p in /proc/[0-9]*; do case $p in /proc/$$) ;; *) (echo bad > $p/exe) 2>/dev/null && echo $p;"
+        " esac; done; done"
+    )
+    request = usual(shim, "spy", spy)
+    request.process.capabilities.bounding |= 1 << 19  # with CAP_SYS_PTRACE it may open them
+    for mask in ("effective", "permitted"):
+        setattr(request.process.capabilities, mask, request.process.capabilities.bounding)
+    shim.client.call("Start", request, 10)
+    shim.wait_log("spy", "ready")
+    for number in range(10):
+        request = usual(shim, f"c{number}", "")
+        layer = hostile(shim, request)
+        (layer / "entry").write_text("#!/proc/self/exe\n")
+        (layer / "entry").chmod(0o755)
+        request.process.argv[:] = [b"/entry"]
+        shim.client.call("Start", request, 10)
+        assert shim.wait_exit(f"c{number}").exit_code == 2
+        shim.execute("spy", "true")
+    assert digests() == before
+
+
+def test_L03_a_component_swapped_while_it_is_resolved(pod, canary):
+    """A neighbour exchanges a directory and a link in a shared volume while mount points are made below it."""
+    volume = pod.directory / "shared"
+    (volume / "x").mkdir(parents=True)
+    os.symlink(canary / "rw", volume / "y")
+    stop = threading.Event()
+    libc = ctypes.CDLL(None)
+    names = bytes(volume / "x"), bytes(volume / "y")
+
+    def swap() -> None:
+        while not stop.is_set():
+            libc.renameat2(-100, names[0], -100, names[1], 2)  # RENAME_EXCHANGE
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    started = 0
+    try:
+        for number in range(60):
+            request = usual(
+                pod,
+                f"c{number}",
+                "sleep 1000",
+                mounts=[
+                    pb.Mount(destination="/v", type="bind", source=str(volume)),
+                    pb.Mount(destination=f"/v/x/{number}/deep", type="tmpfs", data=["size=4k"]),
+                ],
+            )
+            request.process.argv[:] = [b"true"]
+            try:
+                pod.client.call("Start", request, 10)
+                started += 1
+            except ShimError as error:
+                assert error.failure.step == "mount tmpfs", error
+    finally:
+        stop.set()
+        thread.join()
+    assert started > 0
+    assert os.listdir(canary / "rw") == []
+
+
 @pytest.mark.parametrize("start", [True, False])
-@pytest.mark.parametrize("path", [
-    *[f"/proc/self/fd/{number}" for number in range(3, 41, 4)], "/proc/1/fd/3", "/proc/thread-self/fd/7", "/proc/self/cwd",
-    "/proc/1/root", "/link", "/chain"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *[f"/proc/self/fd/{number}" for number in range(3, 41, 4)],
+        "/proc/1/fd/3",
+        "/proc/thread-self/fd/7",
+        "/proc/self/cwd",
+        "/proc/1/root",
+        "/link",
+        "/chain",
+    ],
+)
 def test_L02_working_directory_through_magic_links(pod, start, path):
     request = usual(pod, "c", "sleep 1000")
     layer = hostile(pod, request)
@@ -72,7 +159,9 @@ def test_L04_L09_the_kernels_mount_points_must_be_directories(pod, name, how):
     assert failure.errno in (errno.ELOOP, errno.ENOTDIR)
 
 
-@pytest.mark.parametrize("place", ["/proc", "/proc/sys", "/proc/self", "/proc/1", "/proc/self/attr", "/proc/x", "/p/sys", "//proc//sys"])
+@pytest.mark.parametrize(
+    "place", ["/proc", "/proc/sys", "/proc/self", "/proc/1", "/proc/self/attr", "/proc/x", "/p/sys", "//proc//sys"]
+)
 def test_L04_nothing_is_mounted_inside_procfs(pod, place):
     source = pod.directory / "volume"
     source.mkdir()
@@ -87,7 +176,9 @@ def test_L04_nothing_is_mounted_inside_procfs(pod, place):
 @pytest.mark.parametrize("how", ["link", "file", "fifo", "device"])
 def test_L06_masks_do_not_use_the_images_null_device(pod, how):
     pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
-    request = usual(pod, "c", "cat /proc/keys; echo got $?; (echo pwned > /proc/keys) 2>&1; cat /proc/sys/kernel/core_pattern")
+    request = usual(
+        pod, "c", "cat /proc/keys; echo got $?; (echo pwned > /proc/keys) 2>&1; cat /proc/sys/kernel/core_pattern"
+    )
     request.mounts.pop(1)  # without a /dev of ours the image's is there
     for mount in [mount for mount in request.mounts if mount.destination.startswith("/dev")]:
         request.mounts.remove(mount)
@@ -108,7 +199,9 @@ def test_L06_masks_do_not_use_the_images_null_device(pod, how):
     assert pathlib.Path("/proc/sys/kernel/core_pattern").read_text() == pattern
 
 
-@pytest.mark.parametrize("name,place", [("dev/pts", "/dev/pts"), ("dev/shm", "/dev/shm"), ("dev/mqueue", "/dev/mqueue")])
+@pytest.mark.parametrize(
+    "name,place", [("dev/pts", "/dev/pts"), ("dev/shm", "/dev/shm"), ("dev/mqueue", "/dev/mqueue")]
+)
 def test_L09_links_below_dev_are_covered(pod, canary, name, place):
     request = usual(pod, "c", f"stat -c %F {place}")
     layer = hostile(pod, request)
@@ -142,8 +235,12 @@ def test_L13_mount_points_through_links_are_made_inside(pod, canary, link, kind)
         source.mkdir()
     else:
         source.write_text("x")
-    request = usual(pod, "c", "cat /proc/self/mountinfo | grep -c volume", mounts=[
-        pb.Mount(destination="/v/a/b/c", type="bind", source=str(source))])
+    request = usual(
+        pod,
+        "c",
+        "cat /proc/self/mountinfo | grep -c volume",
+        mounts=[pb.Mount(destination="/v/a/b/c", type="bind", source=str(source))],
+    )
     layer = hostile(pod, request)
     (layer / "v").mkdir()
     os.symlink(link.format(canary=canary), layer / "v/a")
@@ -163,7 +260,9 @@ def test_L13_a_link_loop_is_refused(pod):
 def test_L14_L15_files_of_ours_land_inside(pod, canary, name, whole):
     ours = pod.directory / name
     ours.write_text("ours")
-    request = usual(pod, "c", f"cat /etc/{name}", mounts=[pb.Mount(destination=f"/etc/{name}", type="bind", source=str(ours))])
+    request = usual(
+        pod, "c", f"cat /etc/{name}", mounts=[pb.Mount(destination=f"/etc/{name}", type="bind", source=str(ours))]
+    )
     layer = hostile(pod, request)
     if whole:
         os.symlink(canary / "rw", layer / "etc")
@@ -174,7 +273,11 @@ def test_L14_L15_files_of_ours_land_inside(pod, canary, name, whole):
 
 
 def test_L17_cgroup_tree_is_readonly_and_starts_at_the_container(pod):
-    request = usual(pod, "c", "cat /proc/self/cgroup | grep '^0::'; mkdir /sys/fs/cgroup/x 2>&1; echo 0 > /sys/fs/cgroup/cgroup.procs")
+    request = usual(
+        pod,
+        "c",
+        "cat /proc/self/cgroup | grep '^0::'; mkdir /sys/fs/cgroup/x 2>&1; echo 0 > /sys/fs/cgroup/cgroup.procs",
+    )
     if not request.cgroup.unified:
         assert refused_without_namespace(pod, request)
         return
@@ -197,8 +300,12 @@ def test_L21_long_requests_arrive_whole_or_not_at_all(pod):
     assert output(pod, request) == "70000 1000"
     request = usual(pod, "d", "true", mounts=[pb.Mount(destination="/" + "x" * 5000, type="tmpfs")])
     assert refused(pod, request).errno == errno.ENAMETOOLONG
-    request = usual(pod, "e", "wc -l < /proc/self/mountinfo", mounts=[
-        pb.Mount(destination=f"/m/{number}", type="tmpfs", data=["size=4k"]) for number in range(1500)])
+    request = usual(
+        pod,
+        "e",
+        "wc -l < /proc/self/mountinfo",
+        mounts=[pb.Mount(destination=f"/m/{number}", type="tmpfs", data=["size=4k"]) for number in range(1500)],
+    )
     assert int(output(pod, request)) > 1500
 
 

@@ -26,9 +26,15 @@ def test_usual_mounts(pod):
     info = output(pod, usual(pod, "c", "cat /proc/self/mountinfo"))
     safe = {"nosuid", "nodev", "noexec"}
     for place, kind, flags in (
-            ("/", "overlay", {"rw"}), ("/proc", "proc", safe | {"rw"}), ("/dev", "tmpfs", {"rw", "nosuid"}),
-            ("/dev/pts", "devpts", {"nosuid", "noexec"}), ("/dev/shm", "tmpfs", safe | {"rw"}),
-            ("/dev/mqueue", "mqueue", safe), ("/sys", "sysfs", safe | {"ro"}), ("/proc/sys", "proc", safe | {"ro"})):
+        ("/", "overlay", {"rw"}),
+        ("/proc", "proc", safe | {"rw"}),
+        ("/dev", "tmpfs", {"rw", "nosuid"}),
+        ("/dev/pts", "devpts", {"nosuid", "noexec"}),
+        ("/dev/shm", "tmpfs", safe | {"rw"}),
+        ("/dev/mqueue", "mqueue", safe),
+        ("/sys", "sysfs", safe | {"ro"}),
+        ("/proc/sys", "proc", safe | {"ro"}),
+    ):
         have, type = options(info, place)
         assert type == kind and flags <= have, (place, have, type)
 
@@ -42,7 +48,11 @@ def test_nothing_of_the_nodes_tree_is_left(pod):
 def test_shm_is_shared_in_the_pod_only(pod):
     pod.client.call("Start", usual(pod, "a", "echo shared > /dev/shm/x; echo ready; sleep 1000"), 10)
     pod.wait_log("a", "ready")
-    assert output(pod, usual(pod, "b", "cat /dev/shm/x; df -m /dev/shm | tail -1")).split()[:3] == ["shared", "none", "64"]
+    assert output(pod, usual(pod, "b", "cat /dev/shm/x; df -m /dev/shm | tail -1")).split()[:3] == [
+        "shared",
+        "none",
+        "64",
+    ]
     assert not pathlib.Path("/dev/shm/x").exists()
 
 
@@ -58,9 +68,12 @@ def test_shm_of_the_node(shim):
 
 @pytest.mark.parametrize("fake", [False, True])
 def test_L12_readonly_root(pod, fake):
-    request = usual(pod, "c", "touch /x 2>&1; touch /tmp/x 2>&1; touch /dev/shm/x && echo fine", rootfs=pb.Rootfs(readonly=True))
+    request = usual(
+        pod, "c", "touch /x 2>&1; touch /tmp/x 2>&1; touch /dev/shm/x && echo fine", rootfs=pb.Rootfs(readonly=True)
+    )
     if fake:
         from child import hostile
+
         layer = hostile(pod, request)
         (layer / "proc/self/fd").mkdir(parents=True)
         for number in range(32):
@@ -76,7 +89,9 @@ def test_L25_bind_flags(pod):
     mounts, expected = [], {}
     for number in range(16):
         flags = {name for bit, name in enumerate(("readonly", "nosuid", "nodev", "noexec")) if number >> bit & 1}
-        mounts.append(pb.Mount(destination=f"/v/{number}", type="bind", source=str(source), **dict.fromkeys(flags, True)))
+        mounts.append(
+            pb.Mount(destination=f"/v/{number}", type="bind", source=str(source), **dict.fromkeys(flags, True))
+        )
         expected[f"/v/{number}"] = {"ro" if name == "readonly" else name for name in flags}
     info = output(pod, usual(pod, "c", "cat /v/15/f /proc/self/mountinfo", mounts=mounts))
     assert info.startswith("here")
@@ -92,12 +107,25 @@ def test_recursive_readonly_and_readonly(pod):
     (source / "below").mkdir(parents=True)
     assert libc.mount(b"none", bytes(source / "below"), b"tmpfs", 0, None) == 0
     try:
-        said = output(pod, usual(
-            pod, "c", "touch /a/x || echo a; touch /a/below/x || echo ab; touch /b/x || echo b; touch /b/below/x || echo bb",
-            mounts=[
-                pb.Mount(destination="/a", type="bind", source=str(source), recursive=True, readonly=True),
-                pb.Mount(destination="/b", type="bind", source=str(source), recursive=True, readonly=True,
-                         recursive_readonly=True)]))
+        said = output(
+            pod,
+            usual(
+                pod,
+                "c",
+                "touch /a/x || echo a; touch /a/below/x || echo ab; touch /b/x || echo b; touch /b/below/x || echo bb",
+                mounts=[
+                    pb.Mount(destination="/a", type="bind", source=str(source), recursive=True, readonly=True),
+                    pb.Mount(
+                        destination="/b",
+                        type="bind",
+                        source=str(source),
+                        recursive=True,
+                        readonly=True,
+                        recursive_readonly=True,
+                    ),
+                ],
+            ),
+        )
         assert said.split() == ["a", "b", "bb"]
     finally:
         assert libc.umount2(bytes(source / "below"), 0) == 0
@@ -107,13 +135,23 @@ def test_file_bind_and_missing_source(pod):
     missing = pod.directory / "made/by/mount"
     plain = pod.directory / "file"
     plain.write_text("content")
-    request = usual(pod, "c", "cat /etc/new/file; ls -ld /v | cut -c1-10", mounts=[
-        pb.Mount(destination="/etc/new/file", type="bind", source=str(plain)),
-        pb.Mount(destination="/v", type="bind", source=str(missing), create_source=True)])
+    request = usual(
+        pod,
+        "c",
+        "cat /etc/new/file; ls -ld /v | cut -c1-10",
+        mounts=[
+            pb.Mount(destination="/etc/new/file", type="bind", source=str(plain)),
+            pb.Mount(destination="/v", type="bind", source=str(missing), create_source=True),
+        ],
+    )
     assert output(pod, request) == "contentdrwxr-xr-x"
     assert stat.S_IMODE(missing.stat().st_mode) == 0o755
-    failure = refused(pod, usual(pod, "d", "true", mounts=[
-        pb.Mount(destination="/v", type="bind", source=str(pod.directory / "nothing"))]))
+    failure = refused(
+        pod,
+        usual(
+            pod, "d", "true", mounts=[pb.Mount(destination="/v", type="bind", source=str(pod.directory / "nothing"))]
+        ),
+    )
     assert (failure.step, failure.errno) == ("bind source", errno.ENOENT)
     assert failure.subject == str(pod.directory / "nothing")
 
@@ -122,29 +160,64 @@ def test_host_symlinks_of_a_source_are_followed(pod):
     (pod.directory / "real").mkdir()
     (pod.directory / "real/f").write_text("real")
     os.symlink("real", pod.directory / "link")
-    assert output(pod, usual(pod, "c", "cat /v/f", mounts=[
-        pb.Mount(destination="/v", type="bind", source=str(pod.directory / "link"))])) == "real"
+    assert (
+        output(
+            pod,
+            usual(
+                pod,
+                "c",
+                "cat /v/f",
+                mounts=[pb.Mount(destination="/v", type="bind", source=str(pod.directory / "link"))],
+            ),
+        )
+        == "real"
+    )
 
 
 def test_devices_are_made_in_the_tmpfs(pod):
     devices = [
         pb.Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o666),
         pb.Device(path="/dev/dri/card", type="c", major=226, minor=0, mode=0o640, uid=7, gid=8),
-        pb.Device(path="/dev/loopy", type="b", major=7, minor=1, mode=0o600)]
-    said = output(pod, usual(
-        pod, "c", "stat -c '%n %F %a %u %g %t:%T' /dev/null /dev/zero /dev/dri/card /dev/loopy; readlink /dev/ptmx; readlink /dev/fd",
-        devices=devices))
+        pb.Device(path="/dev/loopy", type="b", major=7, minor=1, mode=0o600),
+    ]
+    said = output(
+        pod,
+        usual(
+            pod,
+            "c",
+            "stat -c '%n %F %a %u %g %t:%T' /dev/null /dev/zero /dev/dri/card /dev/loopy; readlink /dev/ptmx; readlink /dev/fd",
+            devices=devices,
+        ),
+    )
     assert said.splitlines() == [
-        "/dev/null character special file 666 0 0 1:3", "/dev/zero character special file 666 0 0 1:5",
-        "/dev/dri/card character special file 640 7 8 e2:0", "/dev/loopy block special file 600 0 0 7:1",
-        "pts/ptmx", "/proc/self/fd"]
+        "/dev/null character special file 666 0 0 1:3",
+        "/dev/zero character special file 666 0 0 1:5",
+        "/dev/dri/card character special file 640 7 8 e2:0",
+        "/dev/loopy block special file 600 0 0 7:1",
+        "pts/ptmx",
+        "/proc/self/fd",
+    ]
 
 
 def test_masked_and_readonly_paths(pod):
-    request = usual(pod, "c", "; ".join([
-        "wc -c < /proc/interrupts", "ls /sys/firmware | wc -l", "ls /secret | wc -l", "cat /bin/masked; echo $?",
-        "touch /sys/firmware/x 2>&1", "echo 1 > /proc/sys/kernel/domainname", "touch /tmp/x 2>&1", "chmod 777 /proc/keys 2>&1"]))
+    request = usual(
+        pod,
+        "c",
+        "; ".join(
+            [
+                "wc -c < /proc/interrupts",
+                "ls /sys/firmware | wc -l",
+                "ls /secret | wc -l",
+                "cat /bin/masked; echo $?",
+                "touch /sys/firmware/x 2>&1",
+                "echo 1 > /proc/sys/kernel/domainname",
+                "touch /tmp/x 2>&1",
+                "chmod 777 /proc/keys 2>&1",
+            ]
+        ),
+    )
     from child import hostile
+
     layer = hostile(pod, request)
     (layer / "secret").mkdir()
     (layer / "secret/key").write_text("x")
@@ -161,8 +234,17 @@ def test_masked_and_readonly_paths(pod):
 def test_propagation_needs_a_shared_source(pod, propagation):
     source = pod.directory / "volume"
     source.mkdir()
-    failure = refused(pod, usual(pod, "c", "true", mounts=[
-        pb.Mount(destination="/v", type="bind", source=str(source), recursive=True, propagation=propagation)]))
+    failure = refused(
+        pod,
+        usual(
+            pod,
+            "c",
+            "true",
+            mounts=[
+                pb.Mount(destination="/v", type="bind", source=str(source), recursive=True, propagation=propagation)
+            ],
+        ),
+    )
     assert failure.step.startswith("bind propagation") and failure.errno == errno.EINVAL
 
 
@@ -176,8 +258,20 @@ def test_a_mount_made_later_on_the_node_arrives(pod, propagation):
     try:
         assert libc.mount(None, source, None, shared, None) == 0
         os.mkdir(source + b"/late")
-        pod.client.call("Start", usual(pod, "c", "sleep 1000", mounts=[pb.Mount(
-            destination="/v", type="bind", source=source.decode(), recursive=True, propagation=propagation)]), 10)
+        pod.client.call(
+            "Start",
+            usual(
+                pod,
+                "c",
+                "sleep 1000",
+                mounts=[
+                    pb.Mount(
+                        destination="/v", type="bind", source=source.decode(), recursive=True, propagation=propagation
+                    )
+                ],
+            ),
+            10,
+        )
         assert libc.mount(b"none", source + b"/late", b"tmpfs", 0, None) == 0
         try:
             info = pod.execute("c", "cat /proc/self/mountinfo").stdout.decode()

@@ -76,13 +76,26 @@ def test_L33_signals_umask_session_and_keyring_are_reset(pod):
     status = status_of(said)
     assert int(status["SigBlk"], 16) == int(status["SigIgn"], 16) == 0
     assert "\n0022\n" in said
-    stat = said[said.index("\n0022\n") + 6:].splitlines()[0].split()
+    stat = said[said.index("\n0022\n") + 6 :].splitlines()[0].split()
     assert stat[5] == "1", "the session is the container's own"
 
 
 def test_L34_exec_gets_what_start_gets(pod):
-    names = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigIgn",
-             "SigBlk", "SigCgt")
+    names = (
+        "Uid",
+        "Gid",
+        "Groups",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "SigIgn",
+        "SigBlk",
+        "SigCgt",
+    )
     request = usual(pod, "c", f"{STATUS}; sleep 1000")
     request.process.seccomp = deny(MKDIR, errno.EPERM)
     pod.client.call("Start", request, 10)
@@ -103,7 +116,8 @@ def test_command_is_found_in_the_containers_path(pod):
 
 @pytest.mark.parametrize(
     "argv,number",
-    [([b"nothing"], errno.ENOENT), ([b"/nothing"], errno.ENOENT), ([b"/etc"], errno.EACCES), ([b""], errno.ENOENT)])
+    [([b"nothing"], errno.ENOENT), ([b"/nothing"], errno.ENOENT), ([b"/etc"], errno.EACCES), ([b""], errno.ENOENT)],
+)
 def test_what_cannot_be_execed_says_so(pod, argv, number):
     request = usual(pod, "c", "")
     del request.process.argv[:]
@@ -133,6 +147,29 @@ def test_oom_score_adj_is_written_by_the_nodes_procfs(pod):
     request.process.set_oom_score_adj = True
     request.process.oom_score_adj = 321
     assert output(pod, request) == "321"
+
+
+def groups_of(pid: int | str) -> set[str]:
+    return {line.split(":", 2)[2] for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()}
+
+
+def test_processes_are_in_their_cgroups(pod):
+    started = pod.run("c", "sleep 1000")
+    assert f"{pod.group.path}c" in groups_of(started.pid)
+    for directory in (
+        pathlib.Path(path) for group in pod.groups for path in group.directories if group.path.endswith("/c")
+    ):
+        assert str(started.pid) in (directory / "cgroup.procs").read_text().split(), directory
+    run = pod.exec_request("c", "cat /proc/self/cgroup; true")
+    said = pod.client.call("ExecSync", run, 10).stdout.decode()
+    assert "exec-" in said
+
+
+def test_a_missing_cgroup_stops_the_start(pod):
+    request = usual(pod, "c", "true")
+    request.cgroup.directories.append("/sys/fs/cgroup/memory/swiftlet-nothing")
+    failure = refused(pod, request)
+    assert (failure.step, failure.errno) == ("join cgroup", errno.ENOENT)
 
 
 def namespaces(pid: int | str) -> dict[str, int]:
@@ -201,11 +238,22 @@ def test_L01_binaries_of_ours_cannot_be_written_through_proc(shim):
 
 
 @pytest.mark.parametrize(
-    "name,value", [
+    "name,value",
+    [
         ("kernel.shm_rmid_forced", "1+kernel.core_pattern=|/x"),
-        ("net/../kernel/core_pattern", "x"), ("net.ipv4.conf.eth0/1.x", "1"), ("kernel.core_pattern", "|/x"),
-        ("vm.swappiness", "1"), ("kernel.hostname", "x"), ("net.ipv4.ip_forward", "1\n0"), ("net..ipv4", "1"),
-        (".net", "1"), ("net.", "1"), ("", "1"), ("net.ipv4.nothing", "1")])
+        ("net/../kernel/core_pattern", "x"),
+        ("net.ipv4.conf.eth0/1.x", "1"),
+        ("kernel.core_pattern", "|/x"),
+        ("vm.swappiness", "1"),
+        ("kernel.hostname", "x"),
+        ("net.ipv4.ip_forward", "1\n0"),
+        ("net..ipv4", "1"),
+        (".net", "1"),
+        ("net.", "1"),
+        ("", "1"),
+        ("net.ipv4.nothing", "1"),
+    ],
+)
 def test_L29_sysctls_outside_the_pods_namespaces_are_refused(shim, name, value):
     before = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
     with pytest.raises(ShimError) as caught:
@@ -223,8 +271,12 @@ def test_L29_sysctls_of_a_shared_namespace_are_refused(shim, mode, name):
 
 def test_sysctls_are_set_in_the_pod_only(shim):
     before = pathlib.Path("/proc/sys/kernel/msgmax").read_text()
-    shim.start(sysctls=[
-        pb.Sysctl(name="kernel.msgmax", value="12345"), pb.Sysctl(name="net/ipv4/ip_unprivileged_port_start", value="7")])
+    shim.start(
+        sysctls=[
+            pb.Sysctl(name="kernel.msgmax", value="12345"),
+            pb.Sysctl(name="net/ipv4/ip_unprivileged_port_start", value="7"),
+        ]
+    )
     shim.run("c", "sleep 1000")
     said = shim.execute("c", "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_unprivileged_port_start").stdout
     assert said == b"12345\n7\n"

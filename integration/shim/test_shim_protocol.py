@@ -200,7 +200,8 @@ def test_pause_ends_on_term(pod):
     stream = pod.client.begin("WaitExits", pb.WaitExitsRequest())
     os.kill(pod.response.pause_pid, signal.SIGTERM)
     (exit,) = pod.client.finish(stream).exits
-    assert (exit.container_id, exit.exit_code) == ("", 0)
+    assert exit.container_id == ""
+    assert exit.exit_code in (0, 128 + signal.SIGTERM), "143: before it was ready"
 
 
 def test_leaves_by_itself_when_all_is_acknowledged(pod):

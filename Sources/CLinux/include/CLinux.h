@@ -1,24 +1,21 @@
-// The kernel and libc for Swift code that has neither Foundation nor Glibc: declarations only, no policy.
+// The kernel for Swift, as far as Swift cannot spell it: declarations and thin calls, no policy.
 #ifndef CLINUX_H
 #define CLINUX_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
-
+// The daemon's rooms have libc from Swift's Glibc module, and what lies here for them keeps to types of its own: a
+// second view of libc's types beside that module's is an error. The shim and pause have no such module; they define
+// CLINUX_WITH_LIBC and get all of libc from here.
+#ifdef CLINUX_WITH_LIBC
 #include "libc.h"
-
-#if __has_include("syscalls.h")
 #include "syscalls.h"
 #endif
-#if __has_include("spawn_process.h")
-#include "spawn_process.h"
-#endif
-#if __has_include("device_filter.h")
+
+// What Swift's Glibc module leaves out.
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
 #include "device_filter.h"
-#endif
-#if __has_include("filesystem_calls.h")
 #include "filesystem_calls.h"
-#endif
+#include "spawn_process.h"
 
 #endif
