@@ -188,7 +188,9 @@ private func searchPath(_ environment: StringVector) -> UnsafePointer<CChar> {
 }
 
 /// directory/name; an empty directory is the working one.
-private func join(_ directory: UnsafePointer<CChar>, _ length: Int, _ name: UnsafePointer<CChar>)
+private func join(
+  _ directory: UnsafePointer<CChar>, _ length: Int, _ name: UnsafePointer<CChar>
+)
   -> UnsafeMutablePointer<CChar>
 {
   let nameLength = Int(strlen(name))

@@ -11,14 +11,24 @@ func joinCgroups(_ cgroup: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?) throws(St
   try require(clinux_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "set dumpable")
   guard let cgroup else { return }
   for index in 0..<cgroup.pointee.n_directories {
-    let path = cgroup.pointee.directories[index]
-    let directory = try require(clinux_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "join cgroup", on: path)
-    var file = clinux_open_at(directory, "tasks", O_WRONLY, 0)
-    if file == -ENOENT { file = clinux_open_at(directory, "cgroup.procs", O_WRONLY, 0) }
-    try require(file, "join cgroup", on: path)
-    try require(clinux_write(file, "0", 1), "join cgroup", on: path)
+    guard let directory = cgroup.pointee.directories[index] else { continue }
+    var file = openForWriting(directory, "/tasks")
+    // A v2 directory among them: the hybrid's, when it was not given as the one to be born in.
+    if file == -ENOENT { file = openForWriting(directory, "/cgroup.procs") }
+    try require(file, "join cgroup", on: directory)
+    try require(clinux_write(file, "0", 1), "join cgroup", on: directory)
     _ = close(file)
-    _ = close(directory)
+  }
+}
+
+private func openForWriting(_ directory: UnsafePointer<CChar>, _ name: StaticString) -> Int32 {
+  let length = Int(strlen(directory))
+  return withUnsafeTemporaryAllocation(of: CChar.self, capacity: length + name.utf8CodeUnitCount + 1) { path in
+    guard let start = path.baseAddress else { return -ENOMEM }
+    memcpy(start, directory, length)
+    memcpy(start + length, name.utf8Start, name.utf8CodeUnitCount)
+    start[length + name.utf8CodeUnitCount] = 0
+    return clinux_open(start, O_WRONLY | O_CLOEXEC, 0)
   }
 }
 

@@ -29,6 +29,7 @@ func cloneContainer(
       let scoreFile = prepared.setsScore ? try openScoreFile(node) : -1
       let joined = namespacesToJoin(request.pointee.namespaces, pod)
       if joined != 0 { try require(clinux_setns(pod.pausePidfd, joined), "join namespaces", "pause") }
+      let shm = pod.shmInPause && usesShm(request) ? try copyShm(of: pod, node) : shm
       try isolateCgroup(request.pointee.cgroup)
       try leaveSession()
       _ = umask(0)
@@ -46,6 +47,16 @@ private func usesShm(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>)
     if let mount = request.pointee.mounts[index], MountRequest(mount).isType("shm") { return true }
   }
   return false
+}
+
+/// A copy of the tmpfs that pause has mounted, made in pause's mount namespace and taken back to this one.
+private func copyShm(of pod: Pod, _ node: Node) throws(StepFailure) -> Int32 {
+  let own = try require(clinux_open_at(node.proc, "self/ns/mnt", O_RDONLY, 0), "open namespace", "mnt")
+  defer { _ = close(own) }
+  try require(clinux_setns(pod.pausePidfd, clinux_clone_newns), "join mount namespace", "pause")
+  let copy = clinux_clone_tree(AT_FDCWD, "/shm", 0)
+  try require(clinux_setns(own, clinux_clone_newns), "join mount namespace", "own")
+  return try require(copy, "clone /dev/shm")
 }
 
 private func choosePidNamespace(

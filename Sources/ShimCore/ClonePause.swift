@@ -36,7 +36,12 @@ private func clonePause(
   }
   let program = try readonlyCopy(request.pointee.pause_path, "open pause")
   defer { _ = close(program) }
-  if isSet(request.pointee.shm_directory) { pod.shmMount = try makeShm(request.pointee.shm_size) }
+  if isSet(request.pointee.shm_directory) {
+    pod.shmMount = try makeShm(request.pointee.shm_size)
+    pod.shmInPause = !canBeCopied(pod.shmMount)
+  }
+  let shmForPause = pod.shmInPause ? pod.shmMount : -1
+  defer { if pod.shmInPause { closeAndForget(&pod.shmMount) } }
   let score = node.allowedScore(request.pointee.oom_score_adj, &warnings)
   var birth = Birth(
     flags: clinux_clone_newns | (pod.namespaces & ~clinux_clone_newnet),
@@ -58,7 +63,7 @@ private func clonePause(
     }
     try isolateCgroup(request.pointee.cgroup)
     try leaveSession()
-    let root = try enterEmptyRoot()
+    let root = try enterEmptyRoot(shmForPause)
     let identity = Identity(
       stdio: Stdio(input: node.null, output: node.null, error: node.null), workingDirectory: root, scoreFile: scoreFile,
       score: score, filter: request.pointee.seccomp.data, filterSize: request.pointee.seccomp.len)
@@ -104,14 +109,27 @@ private func makeShm(_ size: UInt64) throws(StepFailure) -> Int32 {
     attributes: clinux_mount_nosuid | clinux_mount_nodev | clinux_mount_noexec, "mount shm")
 }
 
+/// Whether open_tree copies a detached mount: Linux 6.15. Before, the tmpfs has to be attached somewhere.
+private func canBeCopied(_ mount: Int32) -> Bool {
+  let copy = clinux_clone_tree(mount, "", 0)
+  if copy >= 0 { _ = close(copy) }
+  return copy >= 0
+}
+
 /// Makes an empty read-only file system the root. Laid over "/", so that it needs no directory of anybody's.
-private func enterEmptyRoot() throws(StepFailure) -> Int32 {
+/// - Parameter shm: the pod's shm, to be kept at /shm; -1: none, and the root stays empty.
+private func enterEmptyRoot(_ shm: Int32) throws(StepFailure) -> Int32 {
   try require(clinux_propagate_all(clinux_propagation_private), "make mounts private")
   let root = try makeTmpfs(
-    size: "4096", mode: "555",
-    attributes: clinux_mount_readonly | clinux_mount_nosuid | clinux_mount_nodev | clinux_mount_noexec, "mount root")
+    size: "4096", mode: "555", attributes: clinux_mount_nosuid | clinux_mount_nodev | clinux_mount_noexec, "mount root")
+  if shm >= 0 { try require(clinux_mkdirat(root, "shm", 0o755), "mount root", "shm") }
   try require(clinux_attach_mount_at(root, "/"), "attach root")
   try pivot(to: root)
+  if shm >= 0 {
+    let place = try require(clinux_open_at(root, "shm", O_PATH | O_DIRECTORY, 0), "mount shm")
+    try require(clinux_attach_mount(shm, place), "mount shm")
+  }
+  try require(clinux_mount_setattr(root, 0, clinux_mount_readonly, 0), "mount root")
   return root
 }
 

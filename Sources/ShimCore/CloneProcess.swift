@@ -7,7 +7,9 @@ struct Preparation {
   private let node: Node
   private let score: Int32
 
-  init(_ process: UnsafePointer<Swiftlet__Shim__V1__Process>, _ node: Node, _ warnings: inout [String])
+  init(
+    _ process: UnsafePointer<Swiftlet__Shim__V1__Process>, _ node: Node, _ warnings: inout [String]
+  )
     throws(StepFailure)
   {
     self.process = process
@@ -58,7 +60,9 @@ struct Preparation {
   func environment() -> StringVector { vector(process.pointee.env, process.pointee.n_env) }
 }
 
-private func requireStrings(_ items: UnsafePointer<ProtobufCBinaryData>?, _ count: Int, _ name: String)
+private func requireStrings(
+  _ items: UnsafePointer<ProtobufCBinaryData>?, _ count: Int, _ name: String
+)
   throws(StepFailure)
 {
   for index in 0..<count {

@@ -45,7 +45,9 @@ private func nameInDev(_ device: DeviceRequest) -> UnsafePointer<CChar>? {
 }
 
 /// Makes one node; nothing that is there already is replaced or trusted unless it is that device.
-private func makeDevice(_ device: DeviceRequest, _ path: UnsafePointer<CChar>, in root: ContainerRoot)
+private func makeDevice(
+  _ device: DeviceRequest, _ path: UnsafePointer<CChar>, in root: ContainerRoot
+)
   throws(StepFailure)
 {
   let subject = device.pointee.path
@@ -77,7 +79,9 @@ private func makeDevice(_ device: DeviceRequest, _ path: UnsafePointer<CChar>, i
   }
 }
 
-private func requireSame(_ device: DeviceRequest, _ type: UInt32, _ directory: Int32, _ name: UnsafePointer<CChar>)
+private func requireSame(
+  _ device: DeviceRequest, _ type: UInt32, _ directory: Int32, _ name: UnsafePointer<CChar>
+)
   throws(StepFailure)
 {
   let subject = device.pointee.path

@@ -33,29 +33,6 @@ func propagation(_ value: Swiftlet__Shim__V1__Propagation) -> UInt64 {
   return clinux_propagation_private
 }
 
-/// The container's overlay, attached nowhere yet.
-func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFailure) -> Int32 {
-  let step = "mount root"
-  let context = try require(clinux_fsopen("overlay"), step, "overlay")
-  for index in 0..<rootfs.pointee.n_lower {
-    let lower = rootfs.pointee.lower[index]
-    try require(clinux_fsconfig_string(context, "lowerdir+", lower), step, on: lower)
-  }
-  if isSet(rootfs.pointee.upper) {
-    try require(clinux_fsconfig_string(context, "upperdir", rootfs.pointee.upper), step, on: rootfs.pointee.upper)
-    try require(clinux_fsconfig_string(context, "workdir", rootfs.pointee.work), step, on: rootfs.pointee.work)
-    // The writable layer lives as long as this one mount. Syncing the whole disk when the container ends, before its
-    // exit is told, would buy nothing: after a crash of the node no container is started on it again.
-    try require(clinux_fsconfig_flag(context, "volatile"), step, "volatile")
-  }
-  // No attribute of an image's directory may rename it to another place of the layers.
-  try require(clinux_fsconfig_string(context, "redirect_dir", "nofollow"), step, "redirect_dir")
-  try require(clinux_fsconfig_create(context), step, on: rootfs.pointee.upper)
-  let root = try require(clinux_fsmount(context, 0), step, on: rootfs.pointee.upper)
-  _ = close(context)
-  return root
-}
-
 /// A new file system of the kernel's, attached nowhere yet: proc, sysfs, tmpfs, devpts, mqueue or cgroup2, of the
 /// namespaces that this process is in.
 func makeFileSystem(_ mount: MountRequest) throws(StepFailure) -> Int32 {

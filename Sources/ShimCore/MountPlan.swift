@@ -82,7 +82,9 @@ private func attach(
 }
 
 /// The kernel's file systems that a container may have a new instance of.
-private func requireKnown(_ mount: MountRequest, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>)
+private func requireKnown(
+  _ mount: MountRequest, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>
+)
   throws(StepFailure)
 {
   // Without a cgroup namespace, which comes with a v2 group, it would show the whole node's tree.
@@ -103,7 +105,8 @@ private func placeForBind(_ mount: MountRequest, _ tree: Int32, _ root: Containe
   if isSame(mount.pointee.destination, "/proc") || isSame(mount.pointee.destination, "/") {
     throw StepFailure(mount.stepName, -EINVAL, mount.pointee.destination)
   }
-  let strict = mount.isType("shm") || isSame(mount.pointee.destination, "/dev") || isSame(mount.pointee.destination, "/sys")
+  let strict =
+    mount.isType("shm") || isSame(mount.pointee.destination, "/dev") || isSame(mount.pointee.destination, "/sys")
   return try root.place(
     mount.pointee.destination, isDirectory ? (strict ? .plainDirectory : .directory) : .file, mount.stepName)
 }
@@ -124,5 +127,7 @@ private func refuseInsideProc(_ target: Int32, _ mount: MountRequest) throws(Ste
   var magic: Int64 = 0
   var flags: UInt64 = 0
   try require(clinux_file_system(target, &magic, &flags), mount.stepName, on: mount.pointee.destination)
-  if magic == clinux_proc_magic { throw StepFailure(mount.stepName + " inside procfs", -EPERM, mount.pointee.destination) }
+  if magic == clinux_proc_magic {
+    throw StepFailure(mount.stepName + " inside procfs", -EPERM, mount.pointee.destination)
+  }
 }

@@ -23,13 +23,30 @@ struct ContainerRoot {
   }
 
   /// An O_PATH descriptor of a path; what is missing of it is made (directories 0755, a file 0644).
-  func place(_ path: UnsafePointer<CChar>?, _ kind: Kind, _ step: @autoclosure () -> String) throws(StepFailure) -> Int32
-  {
+  func place(
+    _ path: UnsafePointer<CChar>?, _ kind: Kind, _ step: @autoclosure () -> String
+  ) throws(StepFailure) -> Int32 {
     guard let path, path.pointee == 0x2f else { throw StepFailure(step(), -EINVAL, path) }
     let resolve = kind == .plainDirectory ? ContainerRoot.strict : ContainerRoot.inside
     let found = open(path, UInt64(kind == .file ? O_PATH : O_PATH | O_DIRECTORY), resolve)
     if found != -ENOENT { return try require(found, step(), on: path) }
+    if kind == .file {
+      let made = makeFile(path)
+      if made >= 0 { return made }
+    }
     return try require(make(path, kind), step(), on: path)
+  }
+
+  /// The usual case of a missing file, that its directory is there, in two calls. Nothing is decided by a failure.
+  private func makeFile(_ path: UnsafePointer<CChar>) -> Int32 {
+    guard let slash = strrchr(path, 0x2f), slash[1] != 0, slash[1] != 0x2e else { return -EINVAL }
+    let parent = terminated(
+      UnsafeRawPointer(path).assumingMemoryBound(to: UInt8.self), max(1, UnsafePointer(slash) - path))
+    defer { parent.deallocate() }
+    let directory = open(parent, UInt64(O_PATH | O_DIRECTORY), ContainerRoot.inside)
+    if directory < 0 { return directory }
+    defer { _ = close(directory) }
+    return clinux_open_at(directory, slash + 1, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644)
   }
 
   /// Walks to a path one component at a time and makes what is missing. Symbolic links are expanded here, by text, so

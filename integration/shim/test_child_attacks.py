@@ -24,13 +24,13 @@ def digests() -> dict[str, str]:
 
 
 def test_L01_binaries_survive_an_image_that_runs_them(shim):
-    """`#!/proc/self/exe` makes the kernel run the shim's file inside; a neighbour in the same PID namespace tries to write
-    to every program that it can see, again and again."""
+    """`#!/proc/self/exe` makes the kernel run the shim's file inside; a neighbour in the same PID namespace tries
+    to write to every program that it can see, again and again."""
     before = digests()
     shim.start(pid=POD)
     spy = (
-        "echo ready; while :; do for p in /proc/[0-9]*; do case $p in /proc/$$) ;; *) (echo bad > $p/exe) 2>/dev/null && echo $p;"
-        " esac; done; done"
+        "echo ready; while :; do for p in /proc/[0-9]*; do case $p in /proc/$$) ;; *)"
+        " (echo bad > $p/exe) 2>/dev/null && echo $p; esac; done; done"
     )
     request = usual(shim, "spy", spy)
     request.process.capabilities.bounding |= 1 << 19  # with CAP_SYS_PTRACE it may open them

@@ -185,7 +185,8 @@ def test_devices_are_made_in_the_tmpfs(pod):
         usual(
             pod,
             "c",
-            "stat -c '%n %F %a %u %g %t:%T' /dev/null /dev/zero /dev/dri/card /dev/loopy; readlink /dev/ptmx; readlink /dev/fd",
+            "stat -c '%n %F %a %u %g %t:%T' /dev/null /dev/zero /dev/dri/card /dev/loopy;"
+            " readlink /dev/ptmx; readlink /dev/fd",
             devices=devices,
         ),
     )

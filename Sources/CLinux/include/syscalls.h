@@ -45,7 +45,8 @@ static inline int clinux_result(long value) { return value < 0 ? -errno : (int)v
 static inline int clinux_clone3(uint64_t flags, int *pidfd, int cgroup) {
   struct {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
-  } arguments = {.flags = flags | 0x1000 /* CLONE_PIDFD */, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
+  } arguments = {
+      .flags = flags | 0x1000 /* CLONE_PIDFD */, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
   if (cgroup >= 0) {
     arguments.flags |= 0x200000000ULL;  // CLONE_INTO_CGROUP
     arguments.cgroup = (uint64_t)cgroup;
