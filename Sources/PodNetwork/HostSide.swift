@@ -88,11 +88,19 @@ final class HostSide: @unchecked Sendable {
     }
   }
 
-  /// A4: the port's options and its entries; from the last of them on the pod talks.
-  func connect(_ index: Int32, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress) throws(NetworkError) {
+  /// A4: the port's options and its entries; from the last of them on the pod talks. When this returns, the first packet
+  /// of either side arrives.
+  func connect(
+    _ index: Int32, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress, inside: NetlinkSocket
+  ) throws(NetworkError) {
     try routes.run { batch throws(NetworkError) in
       try addPort(batch, index, sandbox, lease)
       try addEntries(batch, index, lease, mac)
+      try batch.add("look at", lease.hostInterface, RouteMessage.takeNote(index))
+      try batch.add("look at", plan.bridge, RouteMessage.takeNote(bridge))
+    }
+    try inside.run { batch throws(NetworkError) in
+      try batch.add("look at", "eth0 of the pod", RouteMessage.takeNote(PodInterface.index))
     }
   }
 

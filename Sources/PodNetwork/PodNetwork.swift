@@ -137,7 +137,7 @@ package final class PodNetwork: Sendable {
     do throws(NetworkError) {
       try host.configureInside(namespace.routes, lease)
       watch.lap("inside")
-      try host.connect(index, sandbox, lease, mac: place.mac)
+      try host.connect(index, sandbox, lease, mac: place.mac, inside: namespace.routes)
       watch.lap("host")
       try host.publish(place.ports, for: sandbox)
       if !place.ports.isEmpty { watch.lap("ports") }

@@ -100,6 +100,10 @@ enum RouteMessage {
     }
   }
 
+  /// Asks for a link; the answer does not matter. Since 6.8 the kernel takes note of a link's carrier before it answers
+  /// (rtnl_getlink, linkwatch_sync_dev), which it else does later, dropping packets until then.
+  static func takeNote(_ index: Int32) -> OpaquePointer? { linkMessage(index, type: RTM_GETLINK) { _ in 0 } }
+
   static func setMaster(_ index: Int32, bridge: Int32) -> OpaquePointer? {
     linkMessage(index) { nla_put_u32($0, Int32(IFLA_MASTER), UInt32(bridge)) }
   }

@@ -46,8 +46,9 @@ struct RuleText: Sendable {
     text += chain("hostports", nil, families.flatMap(\.translations))
     // Only what is addressed to the node itself is a host port (CVE-2025-67499).
     let local = "fib daddr type local jump hostports"
-    text += chain("prerouting", "type nat hook prerouting priority dstnat", [local])
-    text += chain("output", "type nat hook output priority -100", [local])
+    // After those at dstnat (-100): services of a cluster come first (CVE-2019-9946).
+    text += chain("prerouting", "type nat hook prerouting priority -95", [local])
+    text += chain("output", "type nat hook output priority -95", [local])
     text += chain("postrouting", "type nat hook postrouting priority srcnat", sourceTranslation)
     // The bridge routes packets back out of the port's own interface; a pod that believed the redirect would then
     // send to a port that is isolated from its own.

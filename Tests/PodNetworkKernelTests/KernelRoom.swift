@@ -17,6 +17,10 @@ enum KernelRoom {
   static func require() throws {
     try #require(geteuid() == 0, "asked for, but not root")
     try #require(inode("/proc/self/ns/net") != inode("/proc/1/ns/net"), "asked for, but in the machine's own namespace")
+    // A new namespace's loopback is down.
+    try NetlinkSocket(family: NETLINK_ROUTE).run { batch throws(NetworkError) in
+      try batch.add("set up", "lo", RouteMessage.change(1, up: true))
+    }
   }
 
   static let logger: Logger = {
