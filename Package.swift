@@ -15,9 +15,9 @@ let shimIsOrdinary = Context.environment["SWIFTLET_SHIM_ORDINARY"] == "1"
 
 /// Settings of what runs inside a pod's shim or as its pause process: no runtime, no Foundation, one module at a time.
 let embedded: [SwiftSetting] =
-  shimIsOrdinary
-  ? []
-  : [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize", "-parse-as-library"])]
+  [.unsafeFlags(["-Xcc", "-DCLINUX_WITH_LIBC"])]
+  + (shimIsOrdinary
+    ? [] : [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize", "-parse-as-library"])])
 
 /// Fully static, so that neither process needs anything from the node once it runs.
 let staticLink: [LinkerSetting] =
@@ -57,7 +57,7 @@ let package = Package(
   ],
   targets: [
     // C, and libraries from Debian.
-    .target(name: "CLinux"),
+    .target(name: "CLinux", cSettings: [.define("CLINUX_WITH_LIBC")]),
     .target(name: "CShimMessages", dependencies: ["CProtobufC"]),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
     .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
@@ -97,7 +97,7 @@ let package = Package(
       name: "CRIServer",
       dependencies: [
         "CRIProtocol", "ShimProtocol", "ImageStore", "PodNetwork", "Seccomp", "Store", "LinuxSystem", "RuntimeModel",
-        grpcCore, logging, protobuf,
+        grpcCore, logging, protobuf, systemPackage,
       ],
       swiftSettings: house),
     .target(
@@ -113,7 +113,7 @@ let package = Package(
     .executableTarget(
       name: "swiftletd",
       dependencies: [
-        "CRIServer", "LinuxSystem", logging, grpcCore, grpcTransport,
+        "CRIServer", "ImageStore", "PodNetwork", "LinuxSystem", "RuntimeModel", logging, grpcCore, grpcTransport,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
       ],

@@ -18,7 +18,7 @@ package struct SystemCallError: Error, Sendable, Hashable, CustomStringConvertib
   }
 
   /// With the calling thread's errno(3).
-  init(call: String, subject: String) {
+  package init(call: String, subject: String) {
     self.init(call: call, errno: Errno(rawValue: Glibc.errno), subject: subject)
   }
 

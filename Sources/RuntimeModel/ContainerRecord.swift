@@ -1,3 +1,5 @@
+package import FoundationEssentials
+
 /// What is written about a container, before and after each change to it.
 package struct ContainerRecord: Sendable, Hashable, Codable {
   /// Derived from the times, never stored.
@@ -22,9 +24,15 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
   package var imageName: String
   package var imageReference: String
   /// The request's ContainerConfig as it came, in protobuf.
-  package var config: [UInt8]
-  /// Everything StartContainer hands to the shim: a `swiftlet.shim.v1.StartRequest` in protobuf.
-  package var startRequest: [UInt8]
+  package var config: Data
+  /// Everything StartContainer hands to the shim: a `swiftlet.shim.v1.StartRequest` in protobuf, but for the cgroup and
+  /// the seccomp program, which are made at the start.
+  package var startRequest: Data
+  /// The process and its execs run under the RuntimeDefault seccomp profile.
+  package var usesDefaultSeccomp: Bool
+  package var isPrivileged: Bool
+  /// What the device cgroup allows beside the defaults.
+  package var allowedDevices: [AllowedDevice]
   /// Kernel's number.
   package var stopSignal: UInt32
   /// Absolute; empty: no log.
@@ -40,8 +48,8 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
 
   package init(
     id: Identifier, sandboxID: Identifier, metadata: ContainerMetadata, createdAt: Int64, imageID: String,
-    imageName: String, imageReference: String, config: [UInt8], startRequest: [UInt8], stopSignal: UInt32,
-    logPath: String
+    imageName: String, imageReference: String, config: Data, startRequest: Data, usesDefaultSeccomp: Bool,
+    isPrivileged: Bool, allowedDevices: [AllowedDevice], stopSignal: UInt32, logPath: String
   ) {
     self.id = id
     self.sandboxID = sandboxID
@@ -57,6 +65,9 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
     self.imageReference = imageReference
     self.config = config
     self.startRequest = startRequest
+    self.usesDefaultSeccomp = usesDefaultSeccomp
+    self.isPrivileged = isPrivileged
+    self.allowedDevices = allowedDevices
     self.stopSignal = stopSignal
     self.logPath = logPath
     self.isStarting = false

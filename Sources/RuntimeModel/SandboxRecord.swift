@@ -1,3 +1,5 @@
+package import FoundationEssentials
+
 /// What is written about a sandbox, before and after each change to it.
 package struct SandboxRecord: Sendable, Hashable, Codable {
   /// Where a sandbox stands. `creating` is never shown; `stopping` and `broken` show as NotReady.
@@ -19,7 +21,7 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
   package var bootID: String
   package var runtimeHandler: String
   /// The request's PodSandboxConfig as it came, in protobuf, unknown fields and all.
-  package var config: [UInt8]
+  package var config: Data
   /// Absolute path below the cgroup root, without a leading controller, e.g. `/swiftlet`.
   package var cgroupParent: String
   /// nil for host network, and once the address was given back.
@@ -33,7 +35,7 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
 
   package init(
     id: Identifier, metadata: SandboxMetadata, state: State, createdAt: Int64, bootID: String, runtimeHandler: String,
-    config: [UInt8], cgroupParent: String, lease: AddressLease?
+    config: Data, cgroupParent: String, lease: AddressLease?
   ) {
     self.id = id
     self.metadata = metadata

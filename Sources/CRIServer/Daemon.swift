@@ -1,0 +1,65 @@
+import CRIProtocol
+import ImageStore
+import LinuxSystem
+import Logging
+import PodNetwork
+import RuntimeModel
+import Seccomp
+import Store
+
+/// The daemon's graph: every room it uses, and the objects it serves. Built once at start, by ``open(_:logger:)``.
+package final class Daemon: Sendable {
+  package let configuration: DaemonConfiguration
+  let store: RecordStore
+  let images: ImageStore
+  let network: PodNetwork
+  let cgroups: CgroupHierarchy
+  let seccomp = SeccompCompiler()
+  /// Threads for calls that block: records, cgroups, spawning.
+  let threads: BlockingPool
+  let logger: Logger
+  let bootID: String
+  let availableCapabilities: CapabilitySet
+  let users: UserDatabases
+
+  let sandboxes = ObjectTable<Sandbox>(kind: "sandbox")
+  let containers = ObjectTable<Container>(kind: "container")
+  let sandboxAttempts = Attempts<Runtime_V1_RunPodSandboxRequest>()
+  let containerAttempts = Attempts<Runtime_V1_CreateContainerRequest>()
+  /// Opens when recovery has finished; until then every RPC is Unavailable.
+  let recovered = Latch()
+
+  init(
+    configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, network: PodNetwork,
+    cgroups: CgroupHierarchy, threads: BlockingPool, bootID: String, availableCapabilities: CapabilitySet,
+    logger: Logger
+  ) {
+    self.configuration = configuration
+    self.store = store
+    self.images = images
+    self.network = network
+    self.cgroups = cgroups
+    self.threads = threads
+    self.bootID = bootID
+    self.availableCapabilities = availableCapabilities
+    self.logger = logger
+    users = UserDatabases(images: images)
+  }
+
+  /// The containers of one sandbox, removed ones excluded.
+  func containers(of sandbox: Identifier) -> [Container] {
+    containers.all.filter { $0.sandboxID == sandbox && !$0.isRemoved }
+  }
+
+  /// Changes a sandbox's record in memory, then on disk.
+  func save(_ sandbox: Sandbox, _ change: (inout SandboxRecord) -> Void) async throws {
+    let record = sandbox.update(change)
+    try await threads.run { [store] in try store.update(record) }
+  }
+
+  /// Changes a container's record in memory, then on disk.
+  func save(_ container: Container, _ change: (inout ContainerRecord) -> Void) async throws {
+    let record = container.update(change)
+    try await threads.run { [store] in try store.update(record) }
+  }
+}

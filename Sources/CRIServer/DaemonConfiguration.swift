@@ -1,0 +1,34 @@
+package import ImageStore
+package import PodNetwork
+
+/// How one daemon is set up; several run side by side when directories, bridge and CIDRs differ.
+package struct DaemonConfiguration: Sendable {
+  /// What survives a reboot: images, records.
+  package var root: String
+  /// What does not: shim sockets, files of running pods.
+  package var state: String
+  package var socket: String
+  /// Where pods go whose request names no cgroup_parent.
+  package var cgroupParent: String
+  package var shimPath: String
+  package var pausePath: String
+  package var network: NetworkConfiguration
+  package var registries: RegistryConfiguration
+
+  package init(
+    root: String, state: String, socket: String, cgroupParent: String, shimPath: String, pausePath: String,
+    network: NetworkConfiguration, registries: RegistryConfiguration
+  ) {
+    self.root = root
+    self.state = state
+    self.socket = socket
+    self.cgroupParent = cgroupParent
+    self.shimPath = shimPath
+    self.pausePath = pausePath
+    self.network = network
+    self.registries = registries
+  }
+
+  /// Files and sockets of one sandbox; gone with it.
+  func runDirectory(of sandbox: String) -> String { "\(state)/pods/\(sandbox)" }
+}

@@ -1,0 +1,95 @@
+import CRIProtocol
+import FoundationEssentials
+import ImageStore
+import LinuxSystem
+import RuntimeModel
+import ShimProtocol
+import Store
+import SwiftProtobuf
+
+/// One CreateContainer from the image to the record.
+struct ContainerCreation: Sendable {
+  let daemon: Daemon
+  let sandbox: Sandbox
+  let stages: Stages
+
+  func run(
+    _ metadata: ContainerMetadata, _ request: Runtime_V1_CreateContainerRequest
+  ) async throws -> Identifier {
+    let config = request.config
+    stages.begin("resolve image")
+    let image = try image(config)
+    let id = Identifier.random()
+    stages.begin("read users")
+    let users = try await daemon.users.database(of: image)
+    let logDirectory =
+      request.hasSandboxConfig ? request.sandboxConfig.logDirectory : sandbox.config.logDirectory
+    let spec = try ContainerSpec(
+      config, in: surroundings(id, config, image: image, users: users, logDirectory: logDirectory))
+    stages.begin("prepare snapshot")
+    let snapshot = try await daemon.images.prepareSnapshot(image: image, key: id)
+    do {
+      stages.begin("write record")
+      let record = try record(id, metadata, config, image: image, spec: spec, snapshot: snapshot)
+      try await daemon.threads.run { [daemon] in try daemon.store.insert(record) }
+      daemon.containers.insert(
+        Container(record: record, config: config), id: id, name: metadata.key(in: sandbox.id))
+    } catch {
+      try await daemon.images.removeSnapshot(key: id)
+      throw error
+    }
+    return id
+  }
+
+  /// - Throws: `notFound` when the image is not on this node.
+  private func image(_ config: Runtime_V1_ContainerConfig) throws -> Image {
+    let name = config.image.image
+    guard !name.isEmpty else { throw RuntimeError(.invalidArgument, "config.image.image is empty") }
+    guard let image = try daemon.images.find(name) else {
+      throw RuntimeError(.notFound, "config.image.image: image \"\(name)\" is not on this node; pull it first")
+    }
+    return image
+  }
+
+  private func surroundings(
+    _ id: Identifier, _ config: Runtime_V1_ContainerConfig, image: Image, users: UserDatabase, logDirectory: String
+  ) throws -> ContainerSpec.Surroundings {
+    let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
+    let asksPropagation = config.mounts.contains { $0.propagation != .propagationPrivate }
+    return ContainerSpec.Surroundings(
+      containerID: id, image: ContainerSpec.ImageDefaults(image.config), users: users,
+      sandboxNamespaces: sandbox.namespaces,
+      sandboxIsPrivileged: sandbox.config.linux.securityContext.privileged,
+      hostname: sandbox.namespaces.hasHostNetwork || sandbox.config.hostname.isEmpty
+        ? NodeName.current : sandbox.config.hostname,
+      files: files.plan, rootMountpoint: files.rootMountpoint, logDirectory: logDirectory,
+      isUnifiedCgroup: daemon.cgroups.kind == .unified, availableCapabilities: daemon.availableCapabilities,
+      hostMounts: HostMounts(mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo") ?? "" : ""),
+      hostDevices: HostDevices())
+  }
+
+  private func record(
+    _ id: Identifier, _ metadata: ContainerMetadata, _ config: Runtime_V1_ContainerConfig, image: Image,
+    spec: ContainerSpec, snapshot: Snapshot
+  ) throws -> ContainerRecord {
+    var start = spec.request
+    start.rootfs.lower = snapshot.lowerDirectories
+    start.rootfs.upper = snapshot.upperDirectory
+    start.rootfs.work = snapshot.workDirectory
+    return ContainerRecord(
+      id: id, sandboxID: sandbox.id, metadata: metadata, createdAt: WallClock.now(), imageID: image.id,
+      imageName: image.repoTags.first ?? config.image.image, imageReference: image.repoDigests.first ?? image.id,
+      config: try config.serializedBytes(), startRequest: try start.serializedBytes(),
+      usesDefaultSeccomp: spec.seccomp == .runtimeDefault,
+      isPrivileged: config.linux.securityContext.privileged, allowedDevices: spec.allowedDevices,
+      stopSignal: spec.stopSignal, logPath: start.logPath)
+  }
+}
+
+extension ContainerSpec.ImageDefaults {
+  fileprivate init(_ config: ImageConfiguration) {
+    self.init(
+      user: config.user, environment: config.env, entrypoint: config.entrypoint, command: config.cmd,
+      workingDirectory: config.workingDir, stopSignal: config.stopSignal)
+  }
+}

@@ -1,0 +1,70 @@
+import FoundationEssentials
+import GRPCCore
+import LinuxSystem
+import Logging
+import RuntimeModel
+import ShimProtocol
+import SwiftProtobuf
+import Synchronization
+
+/// One further process in a running container, in a cgroup leaf of its own so that it can be killed with all it started.
+struct ContainerExec: Sendable {
+  let daemon: Daemon
+  let container: Container
+  let sandbox: Sandbox
+  let shim: ShimClient
+
+  private static let counter = Atomic<UInt64>(0)
+
+  /// - Parameter timeout: seconds; 0 for none.
+  func run(command: [String], timeout: Int64) async throws -> Swiftlet_Shim_V1_ExecSyncResponse {
+    var request = Swiftlet_Shim_V1_ExecSyncRequest()
+    request.containerID = container.id.value
+    request.process = try process(command)
+    request.timeoutNano = timeout * 1_000_000_000
+    let leaf = try await makeLeaf()
+    request.cgroup = leaf.message
+    defer { discard(leaf) }
+    let call = request
+    return try await withRPCCancellationHandler {
+      try await shim.execSync(call, deadline: timeout == 0 ? nil : .now + .seconds(timeout + 15))
+    } onCancelRPC: { [daemon] in
+      // The shim sees the command's end and answers; nobody reads that any more.
+      Task { try await daemon.threads.run { try leaf.kill() } }
+    }
+  }
+
+  private func process(_ command: [String]) throws -> Swiftlet_Shim_V1_Process {
+    let record = container.record
+    var process = try Swiftlet_Shim_V1_StartRequest(serializedBytes: record.startRequest).process
+    process.argv = command.map { Data($0.utf8) }
+    if record.usesDefaultSeccomp {
+      process.seccomp = try daemon.defaultSeccomp(
+        capabilities: CapabilitySet(mask: process.capabilities.bounding))
+    }
+    return process
+  }
+
+  private func makeLeaf() async throws -> Cgroup {
+    let path = "\(sandbox.record.cgroupParent)/\(container.id)"
+    let number = Self.counter.add(1, ordering: .relaxed).newValue
+    return try await daemon.threads.run { [cgroups = daemon.cgroups] in
+      let cgroup = cgroups.cgroup(at: path)
+      guard cgroup.exists else {
+        throw RuntimeError(.failedPrecondition, "cgroup \(path) is gone: the container has ended")
+      }
+      return try cgroup.leaf("exec-\(number)")
+    }
+  }
+
+  /// Off the caller's path: the container's own removal takes a leaf along that is still there.
+  private func discard(_ leaf: Cgroup) {
+    Task { [daemon] in
+      do {
+        try await daemon.threads.run { try leaf.remove(deadline: .seconds(2)) }
+      } catch {
+        daemon.logger.debug("an exec's cgroup is still there", metadata: ["error": "\(error)"])
+      }
+    }
+  }
+}

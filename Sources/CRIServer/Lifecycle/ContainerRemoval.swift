@@ -1,0 +1,23 @@
+import ImageStore
+import LinuxSystem
+import RuntimeModel
+import Store
+
+/// Takes a container away, whatever state it is in. A second removal waits for the first and finds nothing to do.
+struct ContainerRemoval: Sendable {
+  let daemon: Daemon
+  let container: Container
+
+  func run() async throws {
+    try await ContainerStop(daemon: daemon, container: container).run(grace: .zero)
+    try await container.lane.run {
+      guard !container.isRemoved else { return }
+      await daemon.removeCgroup(of: container)
+      try await daemon.images.removeSnapshot(key: container.id)
+      let id = container.id
+      try await daemon.threads.run { [daemon] in try daemon.store.remove(container: id) }
+      container.markRemoved()
+      daemon.containers.remove(id: id, name: container.record.metadata.key(in: container.sandboxID))
+    }
+  }
+}

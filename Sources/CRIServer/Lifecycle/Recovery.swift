@@ -1,0 +1,144 @@
+import CRIProtocol
+import ImageStore
+import LinuxSystem
+import Logging
+import RuntimeModel
+import ShimProtocol
+import SwiftProtobuf
+
+/// What a daemon does before it answers: makes its objects from the records and reconciles them with what the kernel and
+/// the shims show (CRI.md 3.5). One bad record or one dead shim never stops the start.
+struct Recovery: Sendable {
+  let daemon: Daemon
+
+  /// How long a shim may take to answer before its pod counts as lost.
+  private static let patience = Duration.seconds(10)
+
+  func run(_ records: (sandboxes: [SandboxRecord], containers: [ContainerRecord])) async throws {
+    for record in records.sandboxes { adopt(record) }
+    for record in records.containers { adopt(record) }
+    await withTaskGroup { group in
+      for sandbox in daemon.sandboxes.all { group.addTask { await recover(sandbox) } }
+    }
+    try await removeOrphans()
+    daemon.logger.info(
+      "recovered",
+      metadata: ["sandboxes": "\(daemon.sandboxes.all.count)", "containers": "\(daemon.containers.all.count)"])
+  }
+
+  private func adopt(_ record: SandboxRecord) {
+    do {
+      let config = try Runtime_V1_PodSandboxConfig(serializedBytes: record.config)
+      let namespaces = try NamespaceChoice(
+        config.linux.securityContext.namespaceOptions, field: "record", isSandbox: true)
+      let sandbox = Sandbox(
+        record: record, config: config, namespaces: namespaces, isListed: record.state != .creating)
+      daemon.sandboxes.insert(sandbox, id: record.id, name: record.metadata.key)
+    } catch {
+      daemon.logger.error("a sandbox record is skipped", metadata: ["sandbox": "\(record.id)", "error": "\(error)"])
+    }
+  }
+
+  private func adopt(_ record: ContainerRecord) {
+    do {
+      let config = try Runtime_V1_ContainerConfig(serializedBytes: record.config)
+      daemon.containers.insert(
+        Container(record: record, config: config), id: record.id, name: record.metadata.key(in: record.sandboxID))
+    } catch {
+      daemon.logger.error("a container record is skipped", metadata: ["container": "\(record.id)", "error": "\(error)"])
+    }
+  }
+
+  private func recover(_ sandbox: Sandbox) async {
+    do {
+      let record = sandbox.record
+      if record.bootID != daemon.bootID {
+        try await afterReboot(sandbox)
+      } else if record.state == .creating {
+        try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
+        try await daemon.forget(sandbox)
+      } else if !record.isReleased {
+        try await reconnect(sandbox)
+      }
+    } catch {
+      daemon.logger.error("a sandbox is not recovered", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+      _ = sandbox.update { $0.state = .notReady }
+      sandbox.show()
+    }
+  }
+
+  /// Nothing of an earlier boot is alive.
+  private func afterReboot(_ sandbox: Sandbox) async throws {
+    for container in daemon.containers(of: sandbox.id) {
+      try await ContainerExit(daemon: daemon, container: container).recordLost()
+    }
+    if sandbox.record.state == .creating {
+      try await daemon.forget(sandbox)
+    } else {
+      try await daemon.save(sandbox) { record in
+        record.state = .notReady
+        record.lease = nil
+        record.isReleased = true
+      }
+    }
+  }
+
+  private func reconnect(_ sandbox: Sandbox) async throws {
+    let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
+    do {
+      let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
+      let state = try await shim.state(deadline: .now + Self.patience)
+      sandbox.connect(shim)
+      try await reconcile(sandbox, with: state)
+      ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
+    } catch {
+      daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+      sandbox.connect(nil)
+      try await daemon.save(sandbox) { $0.state = .notReady }
+      try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
+    }
+  }
+
+  /// The shim knows what runs and what has ended; the exits it still holds come through the follower.
+  private func reconcile(_ sandbox: Sandbox, with state: Swiftlet_Shim_V1_StateResponse) async throws {
+    if state.pausePid == 0 { try await daemon.save(sandbox) { $0.state = .notReady } }
+    let running = Dictionary(state.tasks.map { ($0.containerID, $0) }, uniquingKeysWith: { $1 })
+    let exited = Set(state.exits.map(\.containerID))
+    for container in daemon.containers(of: sandbox.id) {
+      let record = container.record
+      let id = container.id.value
+      if let task = running[id], record.startedAt == 0 {
+        try await daemon.save(container) { record in
+          record.isStarting = false
+          record.startedAt = task.startedAt
+          record.process = Pidfd.processIdentity(pid: task.pid)
+        }
+      } else if running[id] == nil && !exited.contains(id) {
+        try await settle(container, record)
+      }
+    }
+  }
+
+  /// No shim knows the container: it had not been started yet, or its end was lost.
+  private func settle(_ container: Container, _ record: ContainerRecord) async throws {
+    if record.state == .running {
+      try await ContainerExit(daemon: daemon, container: container).recordLost()
+    } else if record.isStarting {
+      await daemon.removeCgroup(of: container)
+      try await daemon.save(container) { $0.isStarting = false }
+    }
+  }
+
+  /// Directories and snapshots that no record owns: a crash between the effect and its undo leaves them.
+  private func removeOrphans() async throws {
+    for name in HostFiles.list("\(daemon.configuration.state)/pods") {
+      guard let id = Identifier(name), daemon.sandboxes[id] == nil else { continue }
+      daemon.logger.warning("an orphaned pod directory is removed", metadata: ["sandbox": "\(id)"])
+      try HostFiles.removeTree(daemon.configuration.runDirectory(of: name))
+    }
+    for key in try daemon.images.snapshotKeys() where daemon.containers[key] == nil {
+      daemon.logger.warning("an orphaned snapshot is removed", metadata: ["container": "\(key)"])
+      try await daemon.images.removeSnapshot(key: key)
+    }
+  }
+}

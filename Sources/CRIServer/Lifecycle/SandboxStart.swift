@@ -1,0 +1,137 @@
+import CRIProtocol
+import LinuxSystem
+import Logging
+import PodNetwork
+import RuntimeModel
+import ShimProtocol
+import Store
+import SwiftProtobuf
+
+/// One RunPodSandbox from the record to READY (ARCHITECTURE.md 3.1).
+struct SandboxStart: Sendable {
+  let daemon: Daemon
+  let plan: SandboxPlan
+  let stages: Stages
+
+  /// - Returns: the identifier of the sandbox, which is READY then.
+  /// - Throws: after everything was undone; what could not be undone stays listed as NotReady for StopPodSandbox.
+  func run() async throws -> Identifier {
+    stages.begin("write record")
+    let sandbox = try await record()
+    do {
+      try await bringUp(sandbox)
+    } catch {
+      stages.begin("undo")
+      await undo(sandbox)
+      throw error
+    }
+    sandbox.show()
+    daemon.logger.info(
+      "sandbox is ready",
+      metadata: ["sandbox": "\(sandbox.id)", "pod": "\(plan.subject)", "stages": "\(stages.summary)"])
+    return sandbox.id
+  }
+
+  /// The record with its lease in one transaction. Another daemon's or an old row's address is skipped.
+  private func record() async throws -> Sandbox {
+    let id = Identifier.random()
+    var record = SandboxRecord(
+      id: id, metadata: plan.metadata, state: .creating, createdAt: WallClock.now(), bootID: daemon.bootID,
+      runtimeHandler: plan.runtimeHandler, config: try plan.config.serializedBytes(),
+      cgroupParent: plan.cgroupParent, lease: nil)
+    for _ in 0..<8 {
+      if !plan.namespaces.hasHostNetwork { record.lease = try daemon.network.reserveLease() }
+      do {
+        let row = record
+        try await daemon.threads.run { [daemon] in try daemon.store.insert(row) }
+      } catch {
+        if let lease = record.lease { daemon.network.giveBack(lease) }
+        if case StoreError.addressTaken = error { continue }
+        throw error
+      }
+      let sandbox = Sandbox(record: record, config: plan.config, namespaces: plan.namespaces, isListed: false)
+      daemon.sandboxes.insert(sandbox, id: id, name: plan.metadata.key)
+      return sandbox
+    }
+    throw RuntimeError(.resourceExhausted, "\(plan.subject): every address that was chosen is already taken")
+  }
+
+  private func bringUp(_ sandbox: Sandbox) async throws {
+    stages.begin("attach network, start shim")
+    async let attachment = attach(sandbox)
+    let shim = try await startShim(sandbox)
+    let network = try await attachment
+    stages.begin("start pause")
+    let answer = try await shim.startSandbox(request(sandbox), networkNamespace: network?.namespace.raw)
+    for warning in answer.warnings {
+      daemon.logger.notice("sandbox start", metadata: ["sandbox": "\(sandbox.id)", "warning": "\(warning)"])
+    }
+    stages.begin("write record")
+    try await daemon.save(sandbox) { record in
+      record.state = .ready
+      record.pause = ProcessIdentity(pid: answer.pausePid, startTime: answer.pauseStartTime)
+    }
+    ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
+  }
+
+  private func attach(_ sandbox: Sandbox) async throws -> Attachment? {
+    guard let lease = sandbox.record.lease else { return nil }
+    return try await daemon.network.attach(sandbox: sandbox.id, lease: lease)
+  }
+
+  private func startShim(_ sandbox: Sandbox) async throws -> ShimClient {
+    let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
+    let plan = plan
+    let daemon = daemon
+    let process = try await daemon.threads.run {
+      try files.write(
+        hostname: plan.effectiveHostname, dns: plan.config.hasDnsConfig ? plan.config.dnsConfig : nil,
+        addresses: sandbox.record.lease?.addresses ?? [])
+      let cgroup = try daemon.cgroups.create(path: "\(plan.cgroupParent)/\(sandbox.id)")
+      return try ShimProcess.spawn(
+        binary: daemon.configuration.shimPath, sandbox: sandbox.id, directory: files.directory, cgroup: cgroup)
+    }
+    _ = sandbox.update { $0.shim = process.identity }
+    let shim = try ShimClient.adopt(connected: process.connection)
+    sandbox.connect(shim)
+    return shim
+  }
+
+  private func request(_ sandbox: Sandbox) throws -> Swiftlet_Shim_V1_StartSandboxRequest {
+    var request = Swiftlet_Shim_V1_StartSandboxRequest()
+    request.sandboxID = sandbox.id.value
+    request.namespaces = plan.namespaces.message
+    if !plan.namespaces.hasHostNetwork { request.hostname = plan.effectiveHostname }
+    request.sysctls = SandboxSysctls.effective(plan.config.linux.sysctls, namespaces: plan.namespaces)
+    // The shim was born in the pod's cgroup, and pause is born where the shim is.
+    request.oomScoreAdj = -998
+    request.pausePath = daemon.configuration.pausePath
+    if plan.seccomp == .runtimeDefault {
+      request.seccomp = try daemon.defaultSeccomp(capabilities: .none)
+    }
+    if plan.namespaces.ipc != .node {
+      request.shmDirectory = "/dev/shm"
+      request.shmSize = 64 << 20
+    }
+    return request
+  }
+
+  /// The same release as StopPodSandbox's: it goes by identity and takes away whatever there is, wholly or half made.
+  private func undo(_ sandbox: Sandbox) async {
+    do {
+      try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
+      try await daemon.forget(sandbox)
+    } catch {
+      daemon.logger.error(
+        "a sandbox that failed to start could not be undone; it waits for StopPodSandbox",
+        metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+      _ = sandbox.update { $0.state = .notReady }
+      sandbox.show()
+    }
+  }
+}
+
+extension SandboxPlan {
+  /// The pod's host name; the node's where the request names none.
+  var effectiveHostname: String { config.hostname.isEmpty ? NodeName.current : config.hostname }
+}

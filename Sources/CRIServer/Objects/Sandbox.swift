@@ -1,0 +1,55 @@
+import CRIProtocol
+import RuntimeModel
+import ShimProtocol
+import Synchronization
+
+/// A pod sandbox as the daemon holds it: its record, and the way to its shim.
+final class Sandbox: Sendable {
+  let id: Identifier
+  let config: Runtime_V1_PodSandboxConfig
+  let namespaces: NamespaceChoice
+  /// Stop, remove and whatever else changes the sandbox as a whole go through here one at a time.
+  let lane = Lane()
+  /// Opens when the follower of this sandbox's exits has ended.
+  let followerEnded = Latch()
+
+  private struct State: Sendable {
+    var record: SandboxRecord
+    var shim: ShimClient?
+    /// RunPodSandbox has not finished: nobody sees the sandbox yet.
+    var isListed: Bool
+    var isRemoved = false
+  }
+
+  private let state: Mutex<State>
+
+  init(
+    record: SandboxRecord, config: Runtime_V1_PodSandboxConfig, namespaces: NamespaceChoice, isListed: Bool
+  ) {
+    id = record.id
+    self.config = config
+    self.namespaces = namespaces
+    state = Mutex(State(record: record, isListed: isListed))
+  }
+
+  var record: SandboxRecord { state.withLock { $0.record } }
+  var shim: ShimClient? { state.withLock { $0.shim } }
+  var isListed: Bool { state.withLock { $0.isListed && !$0.isRemoved } }
+  var isReady: Bool { state.withLock { $0.record.state == .ready } }
+  /// Free text for errors: `sandbox default/web (0123456789ab)`.
+  var subject: String {
+    "sandbox \(config.metadata.namespace)/\(config.metadata.name) (\(id.short))"
+  }
+
+  /// Changes the record in memory. Who calls this writes the result to the store.
+  func update(_ change: (inout SandboxRecord) -> Void) -> SandboxRecord {
+    state.withLock { state in
+      change(&state.record)
+      return state.record
+    }
+  }
+
+  func connect(_ shim: ShimClient?) { state.withLock { $0.shim = shim } }
+  func show() { state.withLock { $0.isListed = true } }
+  func markRemoved() { state.withLock { $0.isRemoved = true } }
+}

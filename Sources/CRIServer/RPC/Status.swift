@@ -1,0 +1,67 @@
+import CRIProtocol
+import FoundationEssentials
+import GRPCCore
+import PodNetwork
+import RuntimeModel
+
+extension RuntimeService {
+  /// The two conditions that every client wants, the handlers with their features, and with `verbose` the configuration.
+  ///
+  /// Memory and the network module's last look at the kernel; never a call to a shim.
+  func status(
+    request: Runtime_V1_StatusRequest, context: ServerContext
+  ) async throws -> Runtime_V1_StatusResponse {
+    var response = Runtime_V1_StatusResponse()
+    response.status.conditions = [Self.condition("RuntimeReady", nil), await networkCondition()]
+    response.runtimeHandlers = ["", Daemon.name].map { name in
+      var handler = Runtime_V1_RuntimeHandler()
+      handler.name = name
+      handler.features.recursiveReadOnlyMounts = true
+      handler.features.userNamespaces = false
+      return handler
+    }
+    response.features.supplementalGroupsPolicy = true
+    response.features.mountOptions = true
+    if request.verbose { response.info["config"] = try daemon.configurationDescription() }
+    return response
+  }
+
+  private func networkCondition() async -> Runtime_V1_RuntimeCondition {
+    switch await daemon.network.readiness() {
+    case .ready: Self.condition("NetworkReady", nil)
+    case .notReady(let reason, let message): Self.condition("NetworkReady", (reason, message))
+    }
+  }
+
+  private static func condition(
+    _ type: String, _ failure: (reason: String, message: String)?
+  ) -> Runtime_V1_RuntimeCondition {
+    var condition = Runtime_V1_RuntimeCondition()
+    condition.type = type
+    condition.status = failure == nil
+    condition.reason = failure?.reason ?? ""
+    condition.message = failure?.message ?? ""
+    return condition
+  }
+}
+
+extension Daemon {
+  /// What `crictl info` shows; critest reads `stateDir`.
+  func configurationDescription() throws -> String {
+    struct Description: Encodable {
+      var rootDir: String
+      var stateDir: String
+      var socket: String
+      var cgroupParent: String
+      var bridge: String
+      var podCIDRs: [String]
+    }
+    let description = Description(
+      rootDir: configuration.root, stateDir: configuration.state, socket: configuration.socket,
+      cgroupParent: configuration.cgroupParent, bridge: configuration.network.bridge,
+      podCIDRs: configuration.network.podCIDRs)
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(description), as: UTF8.self)
+  }
+}

@@ -1,0 +1,153 @@
+import CRIProtocol
+import GRPCCore
+import RuntimeModel
+
+// RPCs that are not built yet. They say so: clients fall back on Unimplemented, and on nothing else.
+
+private func unbuilt(_ method: String) -> RuntimeError {
+  RuntimeError(.unimplemented, "\(method) is not supported by swiftletd yet")
+}
+
+extension RuntimeService {
+  func updateContainerResources(
+    request: Runtime_V1_UpdateContainerResourcesRequest, context: ServerContext
+  ) async throws -> Runtime_V1_UpdateContainerResourcesResponse {
+    throw unbuilt("UpdateContainerResources")
+  }
+
+  func reopenContainerLog(
+    request: Runtime_V1_ReopenContainerLogRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ReopenContainerLogResponse {
+    throw unbuilt("ReopenContainerLog")
+  }
+
+  func exec(
+    request: Runtime_V1_ExecRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ExecResponse {
+    throw unbuilt("Exec")
+  }
+
+  func attach(
+    request: Runtime_V1_AttachRequest, context: ServerContext
+  ) async throws -> Runtime_V1_AttachResponse {
+    throw unbuilt("Attach")
+  }
+
+  func portForward(
+    request: Runtime_V1_PortForwardRequest, context: ServerContext
+  ) async throws -> Runtime_V1_PortForwardResponse {
+    throw unbuilt("PortForward")
+  }
+
+  func containerStats(
+    request: Runtime_V1_ContainerStatsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ContainerStatsResponse {
+    throw unbuilt("ContainerStats")
+  }
+
+  func listContainerStats(
+    request: Runtime_V1_ListContainerStatsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ListContainerStatsResponse {
+    throw unbuilt("ListContainerStats")
+  }
+
+  func podSandboxStats(
+    request: Runtime_V1_PodSandboxStatsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_PodSandboxStatsResponse {
+    throw unbuilt("PodSandboxStats")
+  }
+
+  func listPodSandboxStats(
+    request: Runtime_V1_ListPodSandboxStatsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ListPodSandboxStatsResponse {
+    throw unbuilt("ListPodSandboxStats")
+  }
+
+  func updateRuntimeConfig(
+    request: Runtime_V1_UpdateRuntimeConfigRequest, context: ServerContext
+  ) async throws -> Runtime_V1_UpdateRuntimeConfigResponse {
+    throw unbuilt("UpdateRuntimeConfig")
+  }
+
+  func checkpointContainer(
+    request: Runtime_V1_CheckpointContainerRequest, context: ServerContext
+  ) async throws -> Runtime_V1_CheckpointContainerResponse {
+    throw unbuilt("CheckpointContainer")
+  }
+
+  func checkpointPod(
+    request: Runtime_V1_CheckpointPodRequest, context: ServerContext
+  ) async throws -> Runtime_V1_CheckpointPodResponse {
+    throw unbuilt("CheckpointPod")
+  }
+
+  func restorePod(
+    request: Runtime_V1_RestorePodRequest, context: ServerContext
+  ) async throws -> Runtime_V1_RestorePodResponse {
+    throw unbuilt("RestorePod")
+  }
+
+  func listMetricDescriptors(
+    request: Runtime_V1_ListMetricDescriptorsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ListMetricDescriptorsResponse {
+    throw unbuilt("ListMetricDescriptors")
+  }
+
+  func listPodSandboxMetrics(
+    request: Runtime_V1_ListPodSandboxMetricsRequest, context: ServerContext
+  ) async throws -> Runtime_V1_ListPodSandboxMetricsResponse {
+    throw unbuilt("ListPodSandboxMetrics")
+  }
+
+  func updatePodSandboxResources(
+    request: Runtime_V1_UpdatePodSandboxResourcesRequest, context: ServerContext
+  ) async throws -> Runtime_V1_UpdatePodSandboxResourcesResponse {
+    throw unbuilt("UpdatePodSandboxResources")
+  }
+
+  func streamPodSandboxes(
+    request: Runtime_V1_StreamPodSandboxesRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxesResponse>, context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamPodSandboxes")
+  }
+
+  func streamContainers(
+    request: Runtime_V1_StreamContainersRequest, response: RPCWriter<Runtime_V1_StreamContainersResponse>, context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamContainers")
+  }
+
+  func streamContainerStats(
+    request: Runtime_V1_StreamContainerStatsRequest, response: RPCWriter<Runtime_V1_StreamContainerStatsResponse>, context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamContainerStats")
+  }
+
+  func streamPodSandboxStats(
+    request: Runtime_V1_StreamPodSandboxStatsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxStatsResponse>, context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamPodSandboxStats")
+  }
+
+  func streamPodSandboxMetrics(
+    request: Runtime_V1_StreamPodSandboxMetricsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxMetricsResponse>, context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamPodSandboxMetrics")
+  }
+
+  func getContainerEvents(
+    request: Runtime_V1_GetEventsRequest, response: RPCWriter<Runtime_V1_ContainerEventResponse>,
+    context: ServerContext
+  ) async throws {
+    throw unbuilt("GetContainerEvents")
+  }
+}
+
+extension ImageService {
+  func streamImages(
+    request: Runtime_V1_StreamImagesRequest, response: RPCWriter<Runtime_V1_StreamImagesResponse>,
+    context: ServerContext
+  ) async throws {
+    throw unbuilt("StreamImages")
+  }
+}

@@ -1,0 +1,206 @@
+import CRIProtocol
+import FoundationEssentials
+import LinuxSystem
+import RuntimeModel
+import ShimProtocol
+
+/// Everything a container's process will be, as a pure function of the request, the image and the sandbox.
+///
+/// What can be refused is refused here, at CreateContainer; StartContainer only carries it out.
+struct ContainerSpec: Sendable {
+  /// What the spec is made from, beside the request itself.
+  struct Surroundings: Sendable {
+    var containerID: Identifier
+    /// What the image says: the fields of its config that matter here.
+    var image: ImageDefaults
+    var users: UserDatabase
+    var sandboxNamespaces: NamespaceChoice
+    var sandboxIsPrivileged: Bool
+    /// The pod's host name, or the node's with host network.
+    var hostname: String
+    var files: MountPlan.SandboxFiles
+    /// An empty directory of ours on the node.
+    var rootMountpoint: String
+    var logDirectory: String
+    var isUnifiedCgroup: Bool
+    var availableCapabilities: CapabilitySet
+    var hostMounts: HostMounts
+    var hostDevices: HostDevices
+  }
+
+  /// The part of an image's config that a process inherits.
+  struct ImageDefaults: Sendable {
+    var user = ""
+    var environment: [String] = []
+    var entrypoint: [String] = []
+    var command: [String] = []
+    var workingDirectory = ""
+    var stopSignal = ""
+  }
+
+  var request: Swiftlet_Shim_V1_StartRequest
+  var user: ProcessUser
+  var seccomp: SeccompChoice
+  var allowedDevices: [AllowedDevice]
+  var stopSignal: UInt32
+
+  /// - Throws: `RuntimeError` naming the field: `invalidArgument`, `failedPrecondition`, `unimplemented`.
+  init(_ config: Runtime_V1_ContainerConfig, in around: Surroundings) throws(RuntimeError) {
+    let security = config.linux.securityContext
+    try UnsupportedFields.check(config)
+    try Cgroup.Limits(config.linux.resources).check()
+    guard !security.privileged || around.sandboxIsPrivileged else {
+      throw RuntimeError(
+        .invalidArgument, "linux.security_context.privileged: the sandbox was not created as privileged")
+    }
+    let namespaces = try NamespaceChoice(
+      security.namespaceOptions, field: "linux.security_context.namespace_options", isSandbox: false)
+    try Self.check(namespaces, against: around.sandboxNamespaces)
+    user = try ProcessUser(security, imageUser: around.image.user, database: around.users)
+    seccomp =
+      security.privileged
+      ? .unconfined
+      : try SeccompChoice(
+        profile: security.hasSeccomp ? security.seccomp : nil, path: security.seccompProfilePath,
+        field: "linux.security_context")
+    stopSignal = try StopSignal.resolve(config.stopSignal, image: around.image.stopSignal)
+    let plan = try MountPlan(
+      requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged,
+      isUnifiedCgroup: around.isUnifiedCgroup, readonlyRootfs: security.readonlyRootfs, files: around.files,
+      hostMounts: around.hostMounts)
+    let devices = try DevicePlan(
+      config.devices, isPrivileged: security.privileged, hostDevices: around.hostDevices)
+    allowedDevices = devices.allowed
+
+    var request = Swiftlet_Shim_V1_StartRequest()
+    request.containerID = around.containerID.value
+    request.process = try Self.process(config, user: user, around: around)
+    request.namespaces = namespaces.message
+    request.rootfs.readonly = security.readonlyRootfs
+    request.rootfs.mountpoint = around.rootMountpoint
+    request.mounts = plan.mounts
+    request.rootPropagation = plan.rootPropagation
+    request.devices = devices.devices
+    if !security.privileged {
+      request.maskedPaths = security.maskedPaths
+      request.readonlyPaths = security.readonlyPaths
+    }
+    request.logPath = try Self.logPath(config.logPath, directory: around.logDirectory)
+    request.stdin = config.stdin
+    request.stopSignal = stopSignal
+    self.request = request
+  }
+
+  /// A container's network and IPC are its pod's or the node's, and the node's only if the pod's are.
+  private static func check(
+    _ namespaces: NamespaceChoice, against sandbox: NamespaceChoice
+  ) throws(RuntimeError) {
+    for (name, mine, pods) in [
+      ("network", namespaces.network, sandbox.network), ("ipc", namespaces.ipc, sandbox.ipc),
+    ] where mine == .node && pods != .node {
+      throw RuntimeError(
+        .invalidArgument, "linux.security_context.namespace_options.\(name): NODE, but the sandbox has its own")
+    }
+    if namespaces.pid == .pod && sandbox.pid == .node {
+      throw RuntimeError(
+        .invalidArgument, "linux.security_context.namespace_options.pid: POD, but the sandbox uses the node's")
+    }
+  }
+
+  private static func process(
+    _ config: Runtime_V1_ContainerConfig, user: ProcessUser, around: Surroundings
+  ) throws(RuntimeError) -> Swiftlet_Shim_V1_Process {
+    let security = config.linux.securityContext
+    var process = Swiftlet_Shim_V1_Process()
+    process.argv = try arguments(config, image: around.image).map { Data($0.utf8) }
+    process.env = environment(config, user: user, around: around).map { Data($0) }
+    process.cwd = try workingDirectory(config, image: around.image)
+    process.user.uid = user.uid
+    process.user.gid = user.gid
+    process.user.groups = user.groups
+    let capabilities =
+      security.privileged
+      ? around.availableCapabilities
+      : try CapabilitySet(security.capabilities, available: around.availableCapabilities)
+    process.capabilities.bounding = capabilities.mask
+    process.capabilities.permitted = capabilities.mask
+    process.capabilities.effective = capabilities.mask
+    let ambient = try ambientCapabilities(security.capabilities, within: capabilities)
+    process.capabilities.ambient = ambient.mask
+    process.capabilities.inheritable = ambient.mask
+    process.noNewPrivs = security.noNewPrivs
+    let oomScore = config.linux.resources.oomScoreAdj
+    guard (-1000...1000).contains(oomScore) else {
+      throw RuntimeError(.invalidArgument, "linux.resources.oom_score_adj: \(oomScore) is not in -1000...1000")
+    }
+    process.oomScoreAdj = Int32(oomScore)
+    process.setOomScoreAdj = true
+    return process
+  }
+
+  private static func ambientCapabilities(
+    _ request: Runtime_V1_Capability, within set: CapabilitySet
+  ) throws(RuntimeError) -> CapabilitySet {
+    guard !request.addAmbientCapabilities.isEmpty else { return .none }
+    var only = Runtime_V1_Capability()
+    only.addCapabilities = request.addAmbientCapabilities
+    only.dropCapabilities = ["ALL"]
+    return try CapabilitySet(only, available: set)
+  }
+
+  private static func arguments(
+    _ config: Runtime_V1_ContainerConfig, image: ImageDefaults
+  ) throws(RuntimeError) -> [String] {
+    let entrypoint = image.entrypoint == [""] ? [] : image.entrypoint
+    let arguments: [String]
+    if !config.command.isEmpty {
+      arguments = config.command + config.args
+    } else if !config.args.isEmpty {
+      arguments = entrypoint + config.args
+    } else {
+      arguments = entrypoint + image.command
+    }
+    guard let first = arguments.first, !first.isEmpty else {
+      throw RuntimeError(.invalidArgument, "command: neither the request nor the image names a program")
+    }
+    if let bad = arguments.first(where: { $0.utf8.contains(0) }) {
+      throw RuntimeError(.invalidArgument, "command: \"\(bad.split(separator: "\0").first ?? "")…\" has a NUL byte")
+    }
+    return arguments
+  }
+
+  private static func environment(
+    _ config: Runtime_V1_ContainerConfig, user: ProcessUser, around: Surroundings
+  ) -> [[UInt8]] {
+    var environment = Environment()
+    environment.set("PATH", Environment.standardPath)
+    if !around.hostname.isEmpty { environment.set("HOSTNAME", around.hostname) }
+    for line in around.image.environment { environment.add(line: line) }
+    for variable in config.envs { environment.set(variable.key.utf8, variable.value) }
+    if !environment.contains("HOME") { environment.set("HOME", user.home) }
+    return environment.lines
+  }
+
+  private static func workingDirectory(
+    _ config: Runtime_V1_ContainerConfig, image: ImageDefaults
+  ) throws(RuntimeError) -> String {
+    let directory =
+      !config.workingDir.isEmpty ? config.workingDir : image.workingDirectory.isEmpty ? "/" : image.workingDirectory
+    guard directory.hasPrefix("/") else {
+      throw RuntimeError(.invalidArgument, "working_dir: \"\(directory)\" is not absolute")
+    }
+    return MountPlan.cleaned(directory)
+  }
+
+  /// Joined and cleaned; empty when either part is.
+  private static func logPath(_ path: String, directory: String) throws(RuntimeError) -> String {
+    guard !path.isEmpty, !directory.isEmpty else { return "" }
+    guard directory.hasPrefix("/") else {
+      throw RuntimeError(.invalidArgument, "log_directory: \"\(directory)\" is not absolute")
+    }
+    guard !path.hasPrefix("/"), !path.split(separator: "/").contains("..") else {
+      throw RuntimeError(.invalidArgument, "log_path: \"\(path)\" leaves log_directory")
+    }
+    return MountPlan.cleaned(directory + "/" + path)
+  }
+}

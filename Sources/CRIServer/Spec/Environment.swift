@@ -1,0 +1,30 @@
+/// A process's environment as bytes, in order; a later key replaces an earlier one in its place.
+struct Environment: Sendable {
+  private var entries: [(key: [UInt8], value: [UInt8])] = []
+
+  /// What every container starts with when neither image nor request sets it.
+  static let standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+  mutating func set(_ key: some Sequence<UInt8>, _ value: some Sequence<UInt8>) {
+    let key = Array(key)
+    let value = Array(value)
+    if let index = entries.firstIndex(where: { $0.key == key }) {
+      entries[index].value = value
+    } else {
+      entries.append((key, value))
+    }
+  }
+
+  mutating func set(_ key: String, _ value: String) { set(key.utf8, value.utf8) }
+
+  /// Adds a line of an image's Env; one without `=` sets the empty value.
+  mutating func add(line: String) {
+    let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    set(parts[0].utf8, parts.count == 2 ? Array(parts[1].utf8) : [])
+  }
+
+  func contains(_ key: String) -> Bool { entries.contains { $0.key.elementsEqual(key.utf8) } }
+
+  /// `KEY=value`, as execve(2) takes them.
+  var lines: [[UInt8]] { entries.map { $0.key + [UInt8(ascii: "=")] + $0.value } }
+}

@@ -1,0 +1,66 @@
+import Glibc
+
+/// The node's device nodes, looked at when a request needs them.
+struct HostDevices: Sendable {
+  struct Node: Sendable {
+    var path: String
+    var type: String
+    var major: UInt32
+    var minor: UInt32
+    var mode: UInt32
+    var uid: UInt32
+    var gid: UInt32
+  }
+
+  /// Directories of /dev that a container has of its own.
+  private static let own: Set<String> = ["pts", "shm", "mqueue", "fd", "console", "ptmx", "core"]
+
+  /// Everything below /dev, for privileged containers.
+  var all: [Node] { Self.walk("/dev", depth: 0) }
+
+  /// The device at `path`, links followed, or every device below it when it is a directory; nil when there is nothing.
+  func find(_ path: String) -> [Node]? {
+    guard path.hasPrefix("/") else { return nil }
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    if status.st_mode & S_IFMT == S_IFDIR { return Self.walk(path, depth: 0) }
+    return Self.node(path, status).map { [$0] } ?? []
+  }
+
+  private static func walk(_ directory: String, depth: Int) -> [Node] {
+    guard depth < 8, let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var nodes: [Node] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      guard name != ".", name != "..", depth > 0 || !own.contains(name) else { continue }
+      let path = directory + "/" + name
+      var status = stat()
+      guard lstat(path, &status) == 0 else { continue }
+      if status.st_mode & S_IFMT == S_IFDIR {
+        nodes += walk(path, depth: depth + 1)
+      } else if let node = node(path, status) {
+        nodes.append(node)
+      }
+    }
+    return nodes
+  }
+
+  private static func node(_ path: String, _ status: stat) -> Node? {
+    let type: String
+    switch status.st_mode & S_IFMT {
+    case S_IFCHR: type = "c"
+    case S_IFBLK: type = "b"
+    default: return nil
+    }
+    return Node(
+      path: path, type: type, major: major(status.st_rdev), minor: minor(status.st_rdev),
+      mode: status.st_mode & 0o7777, uid: status.st_uid, gid: status.st_gid)
+  }
+
+  /// Linux's encoding of a device number: 12 bits of major above 8 of minor, and the rest of each above (makedev(3)).
+  private static func major(_ device: UInt) -> UInt32 { UInt32(device >> 8 & 0xfff | device >> 32 & 0xffff_f000) }
+  private static func minor(_ device: UInt) -> UInt32 { UInt32(device & 0xff | device >> 12 & 0xffff_ff00) }
+}

@@ -1,0 +1,175 @@
+import CRIProtocol
+import RuntimeModel
+import ShimProtocol
+
+/// What a container sees mounted: our defaults (CRI.md 2.8) below what the request asks for.
+struct MountPlan: Sendable {
+  /// Files and directories of the sandbox that containers see.
+  struct SandboxFiles: Sendable {
+    var hosts: String
+    var hostname: String
+    var resolvConf: String
+  }
+
+  /// In the order in which they are mounted: parents before children.
+  var mounts: [Swiftlet_Shim_V1_Mount]
+  var rootPropagation: Swiftlet_Shim_V1_Propagation
+
+  /// - Throws: `invalidArgument` naming the mount; `unimplemented` for image volumes and id mappings.
+  init(
+    requested: [Runtime_V1_Mount], namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool,
+    readonlyRootfs: Bool, files: SandboxFiles, hostMounts: HostMounts
+  ) throws(RuntimeError) {
+    var own: [Swiftlet_Shim_V1_Mount] = []
+    rootPropagation = .private
+    for (index, mount) in requested.enumerated() {
+      let converted = try Self.bind(mount, field: "mounts[\(index)]", hostMounts: hostMounts)
+      switch converted.propagation {
+      case .shared: rootPropagation = .shared
+      case .slave: if rootPropagation == .private { rootPropagation = .slave }
+      default: break
+      }
+      own.append(converted)
+    }
+    let taken = Set(own.map(\.destination))
+    let defaults = Self.defaults(
+      namespaces: namespaces, isPrivileged: isPrivileged, isUnifiedCgroup: isUnifiedCgroup,
+      readonlyRootfs: readonlyRootfs, files: files
+    ).filter { mount in
+      !taken.contains(mount.destination)
+        && !["/dev", "/sys"].contains { taken.contains($0) && mount.destination.hasPrefix($0 + "/") }
+    }
+    // Swift's sort is stable: among mounts of one depth the request's order stays.
+    mounts = (defaults + own).sorted { Self.depth($0.destination) < Self.depth($1.destination) }
+  }
+
+  private static func depth(_ path: String) -> Int { path.split(separator: "/").count }
+
+  private static func defaults(
+    namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool, readonlyRootfs: Bool, files: SandboxFiles
+  ) -> [Swiftlet_Shim_V1_Mount] {
+    var mounts = [
+      special("proc", "/proc"),
+      special("tmpfs", "/dev", noexec: false, nodev: false, ["mode=755", "size=65536k"]),
+      special("devpts", "/dev/pts", nodev: false, ["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+      special("mqueue", "/dev/mqueue"),
+      special("sysfs", "/sys", readonly: !isPrivileged),
+    ]
+    if namespaces.ipc == .node {
+      mounts.append(file("/dev/shm", "/dev/shm", nosuid: true, nodev: true, noexec: true))
+    } else {
+      mounts.append(special("shm", "/dev/shm"))
+    }
+    // cgroup v1 is never shown to a container: release_agent and friends (ATTACKS L18).
+    if isUnifiedCgroup { mounts.append(special("cgroup2", "/sys/fs/cgroup", readonly: !isPrivileged)) }
+    mounts.append(file("/etc/hosts", files.hosts, readonly: readonlyRootfs))
+    mounts.append(file("/etc/hostname", files.hostname, readonly: readonlyRootfs))
+    mounts.append(file("/etc/resolv.conf", files.resolvConf, readonly: readonlyRootfs))
+    return mounts
+  }
+
+  private static func special(
+    _ type: String, _ destination: String, readonly: Bool = false, noexec: Bool = true, nodev: Bool = true,
+    _ data: [String] = []
+  ) -> Swiftlet_Shim_V1_Mount {
+    var mount = Swiftlet_Shim_V1_Mount()
+    mount.type = type
+    mount.destination = destination
+    mount.readonly = readonly
+    mount.nosuid = true
+    mount.noexec = noexec
+    mount.nodev = nodev
+    mount.data = data
+    return mount
+  }
+
+  private static func file(
+    _ destination: String, _ source: String, readonly: Bool = false, nosuid: Bool = false, nodev: Bool = false,
+    noexec: Bool = false
+  ) -> Swiftlet_Shim_V1_Mount {
+    var mount = Swiftlet_Shim_V1_Mount()
+    mount.type = "bind"
+    mount.source = source
+    mount.destination = destination
+    mount.readonly = readonly
+    mount.nosuid = nosuid
+    mount.nodev = nodev
+    mount.noexec = noexec
+    return mount
+  }
+
+  private static func bind(
+    _ request: Runtime_V1_Mount, field: String, hostMounts: HostMounts
+  ) throws(RuntimeError) -> Swiftlet_Shim_V1_Mount {
+    guard !request.containerPath.isEmpty else {
+      throw RuntimeError(.invalidArgument, "\(field).container_path is empty")
+    }
+    guard request.containerPath.hasPrefix("/") else {
+      throw RuntimeError(.invalidArgument, "\(field).container_path: \"\(request.containerPath)\" is not absolute")
+    }
+    guard !request.hasImage || request.image.image.isEmpty else {
+      throw RuntimeError(.unimplemented, "\(field).image: image volumes are not supported yet")
+    }
+    guard request.uidMappings.isEmpty && request.gidMappings.isEmpty else {
+      throw RuntimeError(.unimplemented, "\(field).uidMappings: idmapped mounts are not supported yet")
+    }
+    guard request.hostPath.hasPrefix("/") else {
+      throw RuntimeError(.invalidArgument, "\(field).host_path: \"\(request.hostPath)\" is not absolute")
+    }
+    var mount = Swiftlet_Shim_V1_Mount()
+    mount.type = "bind"
+    mount.source = request.hostPath
+    mount.destination = cleaned(request.containerPath)
+    mount.readonly = request.readonly
+    mount.recursive = true
+    mount.createSource = true
+    mount.propagation = try propagation(request, field: field, hostMounts: hostMounts)
+    if request.recursiveReadOnly {
+      guard request.readonly && request.propagation == .propagationPrivate else {
+        throw RuntimeError(
+          .invalidArgument, "\(field).recursive_read_only needs readonly and PROPAGATION_PRIVATE")
+      }
+      mount.recursiveReadonly = true
+    }
+    for option in request.mountOptions {
+      switch option {
+      case "noexec": mount.noexec = true
+      case "nodev": mount.nodev = true
+      case "nosuid": mount.nosuid = true
+      default:
+        throw RuntimeError(.invalidArgument, "\(field).mount_options: \"\(option)\" is not noexec, nodev or nosuid")
+      }
+    }
+    return mount
+  }
+
+  private static func propagation(
+    _ request: Runtime_V1_Mount, field: String, hostMounts: HostMounts
+  ) throws(RuntimeError) -> Swiftlet_Shim_V1_Propagation {
+    let source = request.hostPath
+    switch request.propagation {
+    case .propagationPrivate: return .private
+    case .propagationHostToContainer:
+      guard hostMounts.propagation(of: source) != .private else {
+        throw RuntimeError(.invalidArgument, "\(field): host_path \(source) is not on a shared or slave mount")
+      }
+      return .slave
+    case .propagationBidirectional:
+      guard hostMounts.propagation(of: source) == .shared else {
+        throw RuntimeError(.invalidArgument, "\(field): host_path \(source) is not on a shared mount")
+      }
+      return .shared
+    case .UNRECOGNIZED(let value):
+      throw RuntimeError(.invalidArgument, "\(field).propagation: \(value) is not a propagation")
+    }
+  }
+
+  /// Without doubled or trailing slashes, `.` and `..`: `..` at the root stays there, as in a path walk.
+  static func cleaned(_ path: String) -> String {
+    var parts: [Substring] = []
+    for part in path.split(separator: "/") where part != "." {
+      if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+    }
+    return "/" + parts.joined(separator: "/")
+  }
+}

@@ -1,0 +1,87 @@
+import CRIServer
+import Glibc
+import ImageStore
+import Logging
+import PodNetwork
+import RuntimeModel
+import TOMLKit
+
+/// The configuration file: TOML, every key known, every value checked. The command line wins over it.
+struct ConfigurationFile {
+  private let table: ConfigurationTable
+  let logLevel: Logger.Level
+
+  private static let keys: Set<String> = [
+    "root", "state", "socket", "cgroup_parent", "log_level", "network", "registries",
+  ]
+  private static let networkKeys: Set<String> = [
+    "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
+    "bridge_nf_call", "group_id", "interface_prefix",
+  ]
+  private static let registryKeys: Set<String> = ["insecure"]
+
+  /// - Parameter path: nil means no file.
+  /// - Throws: `RuntimeError` with file, line and column.
+  init(path: String?) throws {
+    table = try ConfigurationTable(path: path)
+    try table.allow(Self.keys)
+    try table.table("network")?.allow(Self.networkKeys)
+    try table.table("registries")?.allow(Self.registryKeys)
+    let level = try table.string("log_level") ?? "info"
+    guard let known = Logger.Level(rawValue: level) else {
+      throw table.failure("log_level", "\"\(level)\" is not one of \(Logger.Level.allCases.map(\.rawValue))")
+    }
+    logLevel = known
+  }
+
+  func daemonConfiguration(root: String?, state: String?, socket: String?) throws -> DaemonConfiguration {
+    let state = try state ?? table.string("state") ?? "/run/swiftlet"
+    let root = try root ?? table.string("root") ?? "/var/lib/swiftlet"
+    for (name, path) in [("root", root), ("state", state)] where !path.hasPrefix("/") {
+      throw RuntimeError(.invalidArgument, "\(name): \"\(path)\" is not absolute")
+    }
+    let binaries = try Self.binaryDirectory()
+    return DaemonConfiguration(
+      root: root, state: state, socket: try socket ?? table.string("socket") ?? "\(state)/swiftlet.sock",
+      cgroupParent: try table.string("cgroup_parent") ?? "/swiftlet", shimPath: "\(binaries)/swiftlet-shim",
+      pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root), registries: try registries())
+  }
+
+  private func network(root: String) throws -> NetworkConfiguration {
+    var network = NetworkConfiguration()
+    network.stateDirectory = "\(root)/net"
+    guard let table = try table.table("network") else { return network }
+    network.bridge = try table.string("bridge") ?? network.bridge
+    network.podCIDRs = try table.strings("pod_cidrs") ?? network.podCIDRs
+    network.clusterCIDRs = try table.strings("cluster_cidrs") ?? network.clusterCIDRs
+    network.nonMasqueradeCIDRs = try table.strings("non_masquerade_cidrs") ?? []
+    network.mtu = try table.integer("mtu")
+    network.masquerade = try table.boolean("masquerade") ?? true
+    network.interfacePrefix = try table.string("interface_prefix") ?? network.interfacePrefix
+    if let group = try table.integer("group_id") {
+      guard let number = UInt32(exactly: group) else { throw table.failure("group_id", "\(group) is out of range") }
+      network.groupID = number
+    }
+    network.addressing = try table.choice("addressing") ?? network.addressing
+    network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
+    try network.validated()
+    return network
+  }
+
+  private func registries() throws -> RegistryConfiguration {
+    var registries = RegistryConfiguration()
+    if let table = try table.table("registries") {
+      registries.insecure = Set(try table.strings("insecure") ?? [])
+    }
+    return registries
+  }
+
+  /// Shim and pause lie beside the daemon's own binary.
+  private static func binaryDirectory() throws -> String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &buffer, buffer.count)
+    guard length > 0 else { throw RuntimeError(.internalError, "/proc/self/exe cannot be read") }
+    let path = String(decoding: buffer.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+  }
+}
