@@ -48,7 +48,9 @@ struct CgroupPaths {
   func kill() -> Bool {
     for directory in directories where writeKernelFile(directory + "/cgroup.kill", "1") { return true }
     var frozen: String?
-    for directory in directories where writeKernelFile(directory + "/freezer.state", "FROZEN") { frozen = directory }
+    for directory in directories where writeKernelFile(directory + "/freezer.state", "FROZEN") {
+      frozen = directory
+    }
     signal(SIGKILL)
     if let frozen { _ = writeKernelFile(frozen + "/freezer.state", "THAWED") }
     return isEmpty

@@ -77,7 +77,8 @@ final class Connection: Watcher {
     var received: (Int32, Int32, Int32, Int32, Int32, Int32, Int32, Int32) = (0, 0, 0, 0, 0, 0, 0, 0)
     var count: Int32 = 0
     let got = withUnsafeMutableBytes(of: &received) { slots in
-      clinux_receive(descriptor, buffer, Scratch.inputSize, slots.assumingMemoryBound(to: Int32.self).baseAddress, &count)
+      let room = slots.assumingMemoryBound(to: Int32.self).baseAddress
+      return clinux_receive(descriptor, buffer, Scratch.inputSize, room, &count)
     }
     withUnsafeBytes(of: &received) { slots in
       descriptors.append(contentsOf: slots.assumingMemoryBound(to: Int32.self).prefix(Int(count)))

@@ -41,9 +41,7 @@ public func runShim(_ count: Int32, _ arguments: UnsafeMutablePointer<UnsafeMuta
   let shim = Shim(id: id, loop: loop, scratch: scratch, trouble: trouble)
   shim.signals = signals
   _ = loop.watch(signals, Loop.readable, shim)
-  let listener = Listener(listeningSocket, shim: shim)
-  _ = loop.watch(listeningSocket, Loop.readable, listener)
-  listener.accept(firstClient)
+  Listener(listeningSocket, shim: shim).accept(firstClient)
   shim.run()
   return 0
 }
@@ -85,31 +83,4 @@ private func childSignals() -> Int32? {
   sigprocmask(SIG_BLOCK, &mask, nil)
   let descriptor = signalfd(-1, &mask, Int32(SFD_CLOEXEC) | Int32(SFD_NONBLOCK))
   return descriptor >= 0 ? descriptor : nil
-}
-
-/// The socket that clients connect to.
-private final class Listener: Watcher {
-  private static let connectionLimit = 256
-
-  private let descriptor: Int32
-  private let shim: Shim
-
-  init(_ descriptor: Int32, shim: Shim) {
-    self.descriptor = descriptor
-    self.shim = shim
-  }
-
-  func ready() {
-    let client = clinux_accept(descriptor)
-    if client >= 0 { accept(client) }
-  }
-
-  /// Only root may ask anything, whatever the socket's mode says.
-  func accept(_ client: Int32) {
-    guard clinux_peer_uid(client) == 0, shim.connections.count < Listener.connectionLimit else {
-      close(client)
-      return
-    }
-    shim.connections.append(Connection(client, loop: shim.loop, scratch: shim.scratch, receiver: shim))
-  }
 }

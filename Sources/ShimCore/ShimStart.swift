@@ -11,8 +11,8 @@ extension Shim {
     let task: ShimTask
     let pipes: Pipes
     do throws(StepFailure) {
-      let log = isSet(request.pointee.log_path) ? try LogFile(path: text(request.pointee.log_path), scratch: scratch) : nil
-      task = ShimTask(request, log: log)
+      let path = text(request.pointee.log_path)
+      task = ShimTask(request, log: path.utf8.isEmpty ? nil : try LogFile(path: path, scratch: scratch))
       pipes = try Pipes(stdin: request.pointee.stdin != 0, tty: tty)
     } catch {
       throw Refusal(error, of: "container \(id)")
@@ -31,7 +31,8 @@ extension Shim {
     if call.timeout > 0 {
       task.starting?.timer = loop.after(call.timeout) {
         task.starting?.timer = 0
-        task.starting?.failure = StepFailure(step: "start: not done within the time given", errno: ETIMEDOUT, subject: "")
+        task.starting?.failure = StepFailure(
+          step: "start: not done within the time given", errno: ETIMEDOUT, subject: "")
         self.signalFirst(of: task, SIGKILL)
       }
     }
@@ -53,7 +54,9 @@ extension Shim {
   }
 
   /// The process whose PID namespace is joined, or -1.
-  private func targetPidfd(_ namespaces: UnsafeMutablePointer<Swiftlet__Shim__V1__Namespaces>?) throws(Refusal) -> Int32 {
+  private func targetPidfd(
+    _ namespaces: UnsafeMutablePointer<Swiftlet__Shim__V1__Namespaces>?
+  ) throws(Refusal) -> Int32 {
     guard let namespaces, namespaces.pointee.pid == NamespaceMode.target else { return -1 }
     return try running(namespaces.pointee.target_id).pidfd
   }

@@ -12,13 +12,14 @@ import threading
 import time
 import uuid
 
+from lib import debian
 from ttrpc import Client, Closed, ShimError, pb
 
 POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
 ROOT = pathlib.Path("/var/tmp/swiftlet-shim-test")
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "freezer", "unified")
-BUSYBOX = pathlib.Path("/bin/busybox")
+BUSYBOX = debian.program("busybox-static", "/bin/busybox")
 DEFAULT_CAPABILITIES = 0xA80425FB
 CLONE_NEWNET = 0x40000000
 ENVIRONMENT = [b"PATH=/bin", b"HOME=/"]
@@ -212,7 +213,8 @@ class Pod:
         return self.client.call("Start", request, deadline)
 
     def exec_request(self, name: str, script: str, timeout: float = 0, own_group: bool = True, limit: int = 0):
-        group = self.new_group(f"{name}/exec-{uuid.uuid4().hex[:8]}") if own_group else Group(f"{self.group.path}{name}")
+        leaf = f"{name}/exec-{uuid.uuid4().hex[:8]}"
+        group = self.new_group(leaf) if own_group else Group(f"{self.group.path}{name}")
         return pb.ExecSyncRequest(
             container_id=name, process=self.process_message(["sh", "-c", script]), timeout_nano=int(timeout * 1e9),
             cgroup=group.message(), output_limit=limit)

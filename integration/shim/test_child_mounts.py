@@ -200,6 +200,21 @@ def test_devices_are_made_in_the_tmpfs(pod):
     ]
 
 
+def test_a_volume_on_dev_stays_as_it_is(pod):
+    volume = pod.directory / "volume"
+    volume.mkdir()
+    request = usual(pod, "c", "ls /dev | wc -l", mounts=[pb.Mount(destination="/dev", type="bind", source=str(volume))])
+    for mount in [mount for mount in request.mounts if mount.destination.startswith("/dev") and mount.type != "bind"]:
+        request.mounts.remove(mount)
+    assert output(pod, request) == "0"
+    assert os.listdir(volume) == []
+
+
+def test_devices_below_the_usual_mount_points(pod):
+    devices = [pb.Device(path="/dev/pts/7", type="c", major=136, minor=7, mode=0o620)]
+    assert output(pod, usual(pod, "c", "ls /dev/pts", devices=devices)) == "ptmx"
+
+
 def test_masked_and_readonly_paths(pod):
     request = usual(
         pod,

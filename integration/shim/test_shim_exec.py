@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 import time
 
 import pytest
@@ -172,3 +173,64 @@ def test_descriptors_come_back(busy):
     assert sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder)) == before
     stat = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children").read_text().split()
     assert len(stat) == 2
+
+
+def test_slow_reader_disturbs_nobody(busy):
+    slow = busy.connect()
+    streams = [slow.begin("ExecSync", busy.exec_request("c", "head -c 8000000 /dev/zero")) for _ in range(3)]
+    for number in range(50):
+        assert busy.execute("c", f"echo {number}").stdout == b"%d\n" % number
+    for stream in streams:
+        assert len(slow.finish(stream).stdout) == 8000000
+
+
+def test_storm_leaves_no_zombies_and_mixes_nothing_up(busy):
+    for start in range(0, 500, 50):
+        streams = {
+            number: busy.client.begin(
+                "ExecSync", busy.exec_request("c", f"echo {number}; exit {number % 256}", own_group=False))
+            for number in range(start, start + 50)}
+        for number, stream in streams.items():
+            answer = busy.client.finish(stream, 30)
+            assert (answer.stdout, answer.exit_code) == (b"%d\n" % number, number % 256)
+    children = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children").read_text().split()
+    assert len(children) == 2, "pause and the container"
+
+
+def test_fork_bomb_ends_with_its_time(busy):
+    request = busy.exec_request("c", "f() { f | f & }; f; sleep 4711", timeout=0.5)
+    for directory in busy.groups[-1].directories:
+        limit = directory / "pids.max"
+        if limit.exists():
+            limit.write_text("200")
+    assert busy.client.call("ExecSync", request).timed_out
+    end = time.monotonic() + 5
+    while busy.groups[-1].processes():
+        assert time.monotonic() < end
+    assert busy.execute("c", "echo alive").stdout == b"alive\n"
+
+
+def test_descriptors_run_out(busy):
+    """Refused with a reason, nothing spins, and everything works again afterwards."""
+    resource.prlimit(busy.process.pid, resource.RLIMIT_NOFILE, (48, 1024))
+    streams = [busy.client.begin("ExecSync", busy.exec_request("c", "sleep 1", own_group=False)) for _ in range(30)]
+    codes = set()
+    for stream in streams:
+        try:
+            codes.add(busy.client.finish(stream).exit_code)
+        except ShimError as error:
+            codes.add(-error.code)
+    assert codes == {0, -8}
+    waiting = [busy.connect() for _ in range(60)]
+    before = cpu(busy.process.pid)
+    assert busy.client.call("State").tasks
+    time.sleep(0.3)
+    assert cpu(busy.process.pid) - before < 10, "ticks"
+    for client in waiting:
+        client.close()
+    assert busy.connect().call("State").tasks
+
+
+def cpu(pid: int) -> int:
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()
+    return int(fields[11]) + int(fields[12])
