@@ -124,6 +124,7 @@ class Node:
                         "netns", self.outside.path)
         for space, link, v4, v6 in ((self.inside, "uplink", self.ADDRESS, self.ADDRESS6),
                                     (self.outside, "world", self.OUTSIDE, self.OUTSIDE6)):
+            space.run("ip", "link", "set", link, "addrgenmode", "none")  # no address comes by itself, later
             space.run("ip", "address", "add", f"{v4}/24", "dev", link)
             space.run("ip", "address", "add", f"{v6}/64", "dev", link, "nodad")
             space.run("ip", "link", "set", link, "up")
