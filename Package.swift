@@ -29,7 +29,7 @@ let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix"
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
-let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(
@@ -119,6 +119,44 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(name: "swiftlet", dependencies: ["CRIClient"], swiftSettings: house),
-  ],
+
+    // Tests. `…KernelTests` need root and opt in by SWIFTLET_KERNEL_TESTS=1.
+    .testTarget(
+      name: "CRIClientTests",
+      dependencies: [
+        "CRIClient", "CRIProtocol", protobuf, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
+    .testTarget(
+      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "RuntimeModel"], swiftSettings: house),
+    .testTarget(
+      name: "ImageStoreKernelTests", dependencies: ["ImageStore", "LinuxSystem", "CLinux", logging],
+      swiftSettings: house),
+    .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "RuntimeModel"], swiftSettings: house),
+    .testTarget(
+      name: "LinuxSystemKernelTests", dependencies: ["LinuxSystem", "RuntimeModel", "CLinux", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "LinuxSystemTests", dependencies: ["LinuxSystem", "RuntimeModel", "CLinux", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "PodNetworkKernelTests", dependencies: ["PodNetwork", "RuntimeModel", "LinuxSystem", "CNetlink", logging],
+      swiftSettings: house),
+    .testTarget(
+      name: "PodNetworkTests", dependencies: ["PodNetwork", "RuntimeModel", "CNetlink"], exclude: ["Golden"],
+      swiftSettings: house),
+    .testTarget(name: "RuntimeModelTests", dependencies: ["RuntimeModel"], swiftSettings: house),
+    .testTarget(
+      name: "SeccompKernelTests", dependencies: ["Seccomp", "LinuxSystem", systemPackage], swiftSettings: house),
+    .testTarget(name: "SeccompTests", dependencies: ["Seccomp", "CSeccomp"], swiftSettings: house),
+    .testTarget(
+      name: "ShimProtocolTests", dependencies: ["ShimProtocol", "RuntimeModel", protobuf], swiftSettings: house),
+    .testTarget(name: "StoreTests", dependencies: ["Store", "RuntimeModel", "CSQLite"], swiftSettings: house),
+  ]
+    + (shimIsOrdinary
+      ? [.testTarget(name: "ShimCoreTests", dependencies: ["ShimCore", "CLinux"], swiftSettings: embedded)] : []),
   swiftLanguageModes: [.v6]
 )
