@@ -88,8 +88,8 @@ final class HostSide: @unchecked Sendable {
     }
   }
 
-  /// A4: the port's options and its entries; from the last of them on the pod talks. When this returns, the first packet
-  /// of either side arrives.
+  /// A4: the port's options and its entries; from the last of them on the pod talks. When this returns, the first
+  /// packet of either side arrives.
   func connect(
     _ index: Int32, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress, inside: NetlinkSocket
   ) throws(NetworkError) {

@@ -36,6 +36,7 @@ package struct NetworkConfiguration: Sendable, Hashable {
   /// A directory where the address cursor survives a restart; nil: the search starts above the highest live address.
   package var stateDirectory: String?
 
+  /// The defaults.
   package init() {}
 
   /// - Throws: `NetworkError.configuration` naming the first key whose value cannot work.

@@ -2,8 +2,8 @@ internal import Logging
 internal import RuntimeModel
 internal import Synchronization
 
-/// What the network does by itself: addresses rest when links are gone, links that linger are removed, and what somebody
-/// else took away is put back.
+/// What the network does by itself: addresses rest when links are gone, links that linger are removed, and what
+/// somebody else took away is put back.
 extension PodNetwork {
   /// On the observer's thread.
   func received(_ event: Observer.Event) {

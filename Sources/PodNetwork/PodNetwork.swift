@@ -70,9 +70,9 @@ package final class PodNetwork: Sendable {
 
   // MARK: pods
 
-  /// Makes a namespace and puts it on the network. On failure nothing is left but the lease, which the caller gives back
-  /// by `detach` or `giveBack`.
-  /// - Throws: `hostPortTaken` and `portUnusable` before anything is made.
+  /// Makes a namespace and puts it on the network. On failure nothing is left but the lease, which the caller gives
+  /// back by `detach` or `giveBack`.
+  /// - Throws: among others `hostPortTaken` naming the sandbox, or saying that it is a process of the node.
   package func attach(
     sandbox: Identifier, lease: AddressLease, ports: [HostPort] = []
   ) async throws(NetworkError) -> Attachment {

@@ -80,7 +80,9 @@ extension HostSide {
   }
 
   private func message(_ entry: Neighbour, remove: Bool) -> OpaquePointer? {
-    guard let address = entry.address else { return RouteMessage.forwarding(entry.interface, entry.mac, remove: remove) }
+    guard let address = entry.address else {
+      return RouteMessage.forwarding(entry.interface, entry.mac, remove: remove)
+    }
     return RouteMessage.neighbour(entry.interface, address, remove ? nil : entry.mac)
   }
 }

@@ -50,7 +50,7 @@ final class SerialThread: Sendable {
     guard failed == 0 else { throw .kernel("start", failed, "thread \(name)") }
   }
 
-  /// Carries out `body` after all that was asked before. Cancellation does not skip it: half a detach is worse than one.
+  /// Carries out `body` after all that was asked before. Cancellation does not skip it.
   /// - Throws: what `body` throws; `closed` after `stop`.
   func run<Value: Sendable>(
     _ body: @escaping @Sendable () throws(NetworkError) -> Value

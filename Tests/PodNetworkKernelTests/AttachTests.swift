@@ -47,9 +47,10 @@ extension KernelTests {
         #expect(link.isUp && link.isPort(like: BridgePort()))
         #expect(try socket.addresses(of: link.index).isEmpty)
         #expect(bridge.mac == MACAddress("0a:58:0a:f4:01:01")?.bytes)
-        #expect(try socket.addresses(of: bridge.index).map(\.address.description).sorted() == [
-          "10.244.1.1", "fd44:1::1", "fe80::1",
-        ])
+        #expect(
+          try socket.addresses(of: bridge.index).map(\.address.description).sorted() == [
+            "10.244.1.1", "fd44:1::1", "fe80::1",
+          ])
       }
     }
 

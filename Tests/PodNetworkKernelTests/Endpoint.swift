@@ -18,7 +18,8 @@ struct Endpoint: Sendable {
   ) async throws -> Endpoint {
     let make: @Sendable () throws -> Endpoint = {
       let local = address.flatMap { IPAddress($0) } ?? IPAddress(family, 0)
-      let raw = socket(local.family.number, Int32((kind == .tcp ? SOCK_STREAM : SOCK_DGRAM).rawValue | SOCK_CLOEXEC.rawValue), 0)
+      let raw = socket(
+        local.family.number, Int32((kind == .tcp ? SOCK_STREAM : SOCK_DGRAM).rawValue | SOCK_CLOEXEC.rawValue), 0)
       guard raw >= 0 else { throw TestFailure(text: "socket: errno \(errno)") }
       let endpoint = Endpoint(descriptor: SharedFD(OwnedFD(owning: raw)))
       var one: Int32 = 1
@@ -163,6 +164,7 @@ struct Outside: Sendable {
   func remove() throws {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
     guard let link = try routes.link(named: "outside0") else { return }
-    try routes.run { batch throws(NetworkError) in try batch.add("remove", "outside0", RouteMessage.delete(link.index)) }
+    try routes.run { batch throws(NetworkError) in try batch.add("remove", "outside0", RouteMessage.delete(link.index))
+    }
   }
 }

@@ -1,6 +1,7 @@
 import CNetlink
 import Glibc
 import RuntimeModel
+import Synchronization
 import Testing
 
 @testable import PodNetwork
@@ -69,6 +70,9 @@ extension KernelTests {
         let error = await #expect(throws: NetworkError.self) { _ = try await Pod(network, ports: [Self.web]) }
         #expect(error?.description == "host port tcp 0.0.0.0:8080 is already published by a process of the node")
         withExtendedLifetime(listener) {}
+        // Nothing of the failed attach is left.
+        try await KernelRoom.eventually("the link is gone") { network.ledger.withLock { $0.indexes.isEmpty } }
+        #expect(network.ledger.withLock { $0.claims.owners.isEmpty && $0.allocator.used == 0 })
       }
       try await KernelRoom.withNetwork { network in
         let pod = try await Pod(network, ports: [Self.web])

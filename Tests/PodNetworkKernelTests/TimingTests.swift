@@ -38,7 +38,8 @@ extension KernelTests {
           }
           pods = []
           print("attach with up to \(count) pods: p50 \(median(attach)) max \(attach.max() ?? .zero), all \(all)")
-          print(steps.mapValues(median).sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+          print(
+            steps.mapValues(median).sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
           if !detach.isEmpty { print("detach p50 \(median(detach)) max \(detach.max() ?? .zero)") }
           let gone = clock.now
           try await KernelRoom.eventually("links are gone") { network.ledger.withLock { $0.indexes.isEmpty } }

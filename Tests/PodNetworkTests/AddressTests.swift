@@ -23,7 +23,7 @@ import Testing
     #expect(block.address(2).description == "10.244.1.2")
     #expect(block.contains(try #require(IPAddress("10.244.1.255"))))
     #expect(!block.contains(try #require(IPAddress("10.244.2.0"))))
-    #expect(!block.contains(try #require(IPAddress("::a")))  )
+    #expect(!block.contains(try #require(IPAddress("::a"))))
     let all = try #require(AddressBlock("::/0"))
     #expect(all.last.description == "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
     #expect(block.overlaps(try #require(AddressBlock("10.0.0.0/8"))))
@@ -76,10 +76,11 @@ import Testing
     #expect(plan.hostNumbers == 2...0xff_ffff)
   }
 
-  @Test(arguments: [
-    (["10.244.1.0/24"], 2...254), (["10.0.0.0/30"], 2...2), (["10.0.0.0/8"], 2...0xff_fffe), (["fd44::/126"], 2...3),
-    (["10.244.1.0/24", "fd44::/126"], 2...3),
-  ] as [([String], ClosedRange<UInt32>)])
+  @Test(
+    arguments: [
+      (["10.244.1.0/24"], 2...254), (["10.0.0.0/30"], 2...2), (["10.0.0.0/8"], 2...0xff_fffe), (["fd44::/126"], 2...3),
+      (["10.244.1.0/24", "fd44::/126"], 2...3),
+    ] as [([String], ClosedRange<UInt32>)])
   func hostNumbersLeaveOutNetworkBridgeAndBroadcast(blocks: [String], expected: ClosedRange<UInt32>) {
     #expect(plan(blocks).hostNumbers == expected)
   }
@@ -96,7 +97,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("10.244.1.0/24", ["pod0af401*"]), ("10.0.0.0/8", ["pod0a*"]), ("10.0.0.8/30", ["pod0a000008", "pod0a000009", "pod0a00000a", "pod0a00000b"]),
+    ("10.244.1.0/24", ["pod0af401*"]), ("10.0.0.0/8", ["pod0a*"]),
+    ("10.0.0.8/30", ["pod0a000008", "pod0a000009", "pod0a00000a", "pod0a00000b"]),
     ("10.244.0.0/22", ["pod0af400*", "pod0af401*", "pod0af402*", "pod0af403*"]), ("fd44::/64", ["pod00*"]),
   ])
   func patternsMatchOurInterfacesOnly(block: String, expected: [String]) {

@@ -22,29 +22,34 @@ import Testing
   }
 
   @Test func anAddressChoosesItsFamily() throws {
-    #expect(try published([port(8080, 80, "192.0.2.1")]).map { "\($0.map) \($0.element)" } == [
-      "portip4 192.0.2.1 . tcp . 8080 : 10.244.1.2 . 80"
-    ])
+    #expect(
+      try published([port(8080, 80, "192.0.2.1")]).map { "\($0.map) \($0.element)" } == [
+        "portip4 192.0.2.1 . tcp . 8080 : 10.244.1.2 . 80"
+      ])
     #expect(try published([port(8080, 80, "0.0.0.0")]).map(\.map) == ["port4"])
     #expect(try published([port(8080, 80, "::")]).map(\.map) == ["port6"])
   }
 
-  @Test(arguments: [
-    ("x", UInt16(80), "host port 8080 has host IP \"x\", which is no address"),
-    ("::1", 80, "host port 8080 cannot be on ::1: the kernel translates no IPv6 loopback"),
-    (nil, 0, "host port 8080 has container port 0"),
-  ] as [(String?, UInt16, String)])
+  @Test(
+    arguments: [
+      ("x", UInt16(80), "host port 8080 has host IP \"x\", which is no address"),
+      ("::1", 80, "host port 8080 cannot be on ::1: the kernel translates no IPv6 loopback"),
+      (nil, 0, "host port 8080 has container port 0"),
+    ] as [(String?, UInt16, String)])
   func whatCannotBePublishedIsSaid(ip: String?, podPort: UInt16, text: String) {
     let error = #expect(throws: NetworkError.self) { try published([port(8080, podPort, ip)]) }
     #expect(error?.description == text)
   }
 
   /// ATTACKS.md N03.
-  @Test(arguments: [
-    (nil, nil, false, false, true), ("127.0.0.1", nil, false, false, true), ("127.0.0.1", "0.0.0.0", false, false, true),
-    ("127.0.0.1", "192.0.2.1", false, false, false), (nil, nil, true, false, false), ("0.0.0.0", "::", false, false, false),
-    (nil, "::", true, true, true),
-  ] as [(String?, String?, Bool, Bool, Bool)])
+  @Test(
+    arguments: [
+      (nil, nil, false, false, true), ("127.0.0.1", nil, false, false, true),
+      ("127.0.0.1", "0.0.0.0", false, false, true),
+      ("127.0.0.1", "192.0.2.1", false, false, false), (nil, nil, true, false, false),
+      ("0.0.0.0", "::", false, false, false),
+      (nil, "::", true, true, true),
+    ] as [(String?, String?, Bool, Bool, Bool)])
   func onePortHasOneOwner(first: String?, second: String?, udp1: Bool, udp2: Bool, collides: Bool) throws {
     var claims = PortClaims()
     try claims.claim(published([port(80, 80, first, udp: udp1)]), for: a)
