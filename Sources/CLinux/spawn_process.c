@@ -31,15 +31,11 @@ static int fail(const struct child *child, int step, int index) {
 }
 
 // Dispositions are not shared (no CLONE_SIGHAND). A caught signal must not run the daemon's handler on our stack, so
-// all are default before the mask opens; ignored ones (SIGPIPE) would be inherited by the program.
+// all are default before the mask opens; ignored ones (SIGPIPE) would be inherited by the program. The system call, since
+// glibc keeps 32 and 33 from its own sigaction, and a parent of the daemon's may have left them ignored.
 static void reset_signals(void) {
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; signal++) {
-    if (signal == SIGKILL || signal == SIGSTOP) continue;
-    sigaction(signal, &action, NULL);  // glibc keeps two numbers for itself; they are refused and stay default
-  }
+  const unsigned long action[4] = {0};  // SIG_DFL, no flags, no restorer, empty mask, in whatever order
+  for (int signal = 1; signal < NSIG; signal++) syscall(SYS_rt_sigaction, signal, action, NULL, NSIG / 8);
 }
 
 // Moves the sources out of the way first, so that no dup2 overwrites a source that is still needed. `moved` may not

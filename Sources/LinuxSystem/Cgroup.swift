@@ -55,23 +55,6 @@ package struct Cgroup: Sendable, Hashable {
     return try Self.processes(below: countingDirectory)
   }
 
-  /// Kills every process in this group and below it, and those that they start meanwhile. Does not wait for their end
-  /// where the kernel kills the whole group by itself (`cgroup.kill`).
-  ///
-  /// Idempotent; a group that is not there has no processes.
-  /// - Throws: ETIMEDOUT when a group without `cgroup.kill` kept making processes for `deadline`.
-  package func kill(deadline: Duration = .seconds(5)) throws(SystemCallError) {
-    if let unifiedDirectory {
-      do {
-        return try writeKernelFile("\(unifiedDirectory)/cgroup.kill", "1")
-      } catch {
-        // Before Linux 5.14, or the group is not there: then the loop finds nothing.
-        guard error.errno == .noSuchFileOrDirectory || error.errno == Errno(rawValue: ENODEV) else { throw error }
-      }
-    }
-    try killOneByOne(deadline: deadline)
-  }
-
   /// Removes the group and the groups below it, once their processes have ended. Idempotent.
   ///
   /// Blocks its thread: for a ``BlockingPool``.
@@ -124,45 +107,6 @@ package struct Cgroup: Sendable, Hashable {
     return names
   }
 
-  // MARK: Killing without cgroup.kill
-
-  private func killOneByOne(deadline: Duration) throws(SystemCallError) {
-    let end = ContinuousClock.now + deadline
-    // Frozen processes cannot fork; they die once they are thawed.
-    if let freezer = directory(of: "freezer"), hierarchy.directories.contains(where: { freezer == $0 + path }) {
-      try? writeKernelFile("\(freezer)/freezer.state", "FROZEN")
-    }
-    defer {
-      if let freezer = directory(of: "freezer") { try? writeKernelFile("\(freezer)/freezer.state", "THAWED") }
-    }
-    while true {
-      let pids = try processes()
-      if pids.isEmpty { return }
-      var signalled = 0
-      for pid in pids { signalled += try killMember(pid) }
-      // All of them were dying already: they have been told, and the rest is remove's wait.
-      if signalled == 0 { return }
-      guard ContinuousClock.now < end else {
-        throw SystemCallError(call: "kill", errno: .timedOut, subject: "\(pids.count) processes of cgroup \(path)")
-      }
-    }
-  }
-
-  /// - Returns: 1 when it was running and got the signal, else 0.
-  private func killMember(_ pid: Int32) throws(SystemCallError) -> Int {
-    do throws(SystemCallError) {
-      let pidfd = try Pidfd.open(pid: pid)
-      // The number may have been another's by the time it was opened; a member now is the one that we hold.
-      guard !pidfd.hasExited(), try processes().contains(pid) else { return 0 }
-      try pidfd.send(signal: SIGKILL)
-      return 1
-    } catch {
-      // EINVAL: a thread of another group's leader.
-      if error.errno == .noSuchProcess || error.errno == .invalidArgument { return 0 }
-      throw error
-    }
-  }
-
   // MARK: Removing
 
   private static func removeDirectory(
@@ -172,7 +116,9 @@ package struct Cgroup: Sendable, Hashable {
     while rmdir(directory) != 0 {
       let reason = Errno(rawValue: errno)
       if reason == .noSuchFileOrDirectory { return }
-      guard reason == .resourceBusy else { throw SystemCallError(call: "rmdir", errno: reason, subject: directory) }
+      guard reason == .resourceBusy || reason == .directoryNotEmpty else {
+        throw SystemCallError(call: "rmdir", errno: reason, subject: directory)
+      }
       let children = children(of: directory)
       for child in children { try removeDirectory(child, end: end, isTop: false) }
       if !children.isEmpty { continue }
