@@ -22,17 +22,19 @@ func populateDevices(
   // Mount points of nearly every container.
   for name in ["pts", "shm", "mqueue"] as [StaticString] {
     let path = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
-    try require(clinux_mkdirat(tmpfs, path, 0o755), "populate /dev", on: path)
+    let made = clinux_mkdirat(tmpfs, path, 0o755)
+    // A device below it was asked for.
+    if made != -EEXIST { try require(made, "populate /dev", on: path) }
   }
 }
 
-/// Devices elsewhere than in a /dev of our own.
+/// Devices elsewhere than in a /dev of our own. A volume on /dev has what its owner put there: nothing is made in it.
 func makeOtherDevices(
-  _ root: ContainerRoot, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, hasOwnDev: Bool
+  _ root: ContainerRoot, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, devIsMounted: Bool
 ) throws(StepFailure) {
   for index in 0..<request.pointee.n_devices {
     guard let device = request.pointee.devices[index].map({ DeviceRequest($0) }) else { continue }
-    if hasOwnDev, nameInDev(device) != nil { continue }
+    if devIsMounted, nameInDev(device) != nil { continue }
     guard let path = device.pointee.path else { continue }
     try makeDevice(device, UnsafePointer(path), in: root)
   }

@@ -16,12 +16,12 @@ func furnish(
   let place = isSet(rootfs.pointee.mountpoint) ? UnsafePointer(rootfs.pointee.mountpoint) : nil
   try require(clinux_attach_mount_at(descriptor, place ?? rootPath()), "attach root", on: place)
   let root = ContainerRoot(descriptor: descriptor)
-  var hasOwnDev = false
+  var devIsMounted = false
   for index in 0..<request.pointee.n_mounts {
     guard let mount = request.pointee.mounts[index].map({ MountRequest($0) }) else { continue }
-    try attach(mount, sources[index], root, request, &hasOwnDev)
+    try attach(mount, sources[index], root, request, &devIsMounted)
   }
-  try makeOtherDevices(root, request, hasOwnDev: hasOwnDev)
+  try makeOtherDevices(root, request, devIsMounted: devIsMounted)
   for index in 0..<request.pointee.n_masked_paths {
     try mask?.hide(request.pointee.masked_paths[index], in: root)
   }
@@ -53,7 +53,7 @@ private func finish(
 
 private func attach(
   _ mount: MountRequest, _ source: Int32, _ root: ContainerRoot,
-  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ hasOwnDev: inout Bool
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ devIsMounted: inout Bool
 ) throws(StepFailure) {
   let target: Int32
   let tree: Int32
@@ -68,13 +68,13 @@ private func attach(
     tree = try makeFileSystem(mount)
     if mount.isType("tmpfs"), mount.isDestination("/dev") {
       try populateDevices(tree, request)
-      hasOwnDev = true
     }
   }
   defer {
     _ = close(target)
     _ = close(tree)
   }
+  if mount.isDestination("/dev") { devIsMounted = true }
   if !mount.isType("proc") || !mount.isDestination("/proc") {
     try refuseInsideProc(target, mount)
   }

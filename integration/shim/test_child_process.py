@@ -96,9 +96,10 @@ def test_L34_exec_gets_what_start_gets(pod):
         "SigBlk",
         "SigCgt",
     )
-    request = usual(pod, "c", f"{STATUS}; sleep 1000")
+    request = usual(pod, "c", f"{STATUS}; echo ready; sleep 1000")
     request.process.seccomp = deny(MKDIR, errno.EPERM)
     pod.client.call("Start", request, 10)
+    pod.wait_log("c", "ready")
     run = pod.exec_request("c", f"{STATUS}; true")
     run.process.seccomp = request.process.seccomp
     second = status_of(pod.client.call("ExecSync", run, 10).stdout.decode())
