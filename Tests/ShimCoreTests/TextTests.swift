@@ -44,20 +44,3 @@ struct WireTests {
     }
   }
 }
-
-struct StepFailureTests {
-  @Test func survivesThePipe() throws {
-    let failure = StepFailure(step: "mount proc", errno: 22, subject: "/proc")
-    let read = try #require(readStepFailure(failure.record))
-    #expect(read.step == "mount proc" && read.errno == 22 && read.subject == "/proc")
-  }
-
-  @Test(arguments: [[UInt8]](arrayLiteral: [1], [1, 0, 0, 0], [1, 0, 0, 0, 9, 65]))
-  func cutReportsAreFailuresToo(bytes: [UInt8]) {
-    #expect(readStepFailure(bytes) != nil)
-  }
-
-  @Test func nothingMeansExec() {
-    #expect(readStepFailure([]) == nil)
-  }
-}

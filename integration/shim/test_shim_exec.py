@@ -171,8 +171,8 @@ def test_descriptors_come_back(busy):
     busy.run("e", "true")
     busy.wait_exit("e")
     assert sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder)) == before
-    stat = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children").read_text().split()
-    assert len(stat) == 2
+    children = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children")
+    assert len(children.read_text().split()) == 2, "pause and the container"
 
 
 def test_slow_reader_disturbs_nobody(busy):

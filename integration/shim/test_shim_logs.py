@@ -93,7 +93,7 @@ def test_no_log_path(pod):
 def test_appends(pod):
     for number in range(2):
         pod.run("c", f"echo {number}")
-        pod.wait_exit("c")
+        assert [exit.sequence for exit in pod.exits(acknowledged=number)] == [number + 1]
     assert [content for _, _, content in records(pod)] == [b"0", b"1"]
 
 
