@@ -151,7 +151,8 @@ def test_values_that_make_no_sense(pod, more, word):
 def test_what_is_not_built_yet_is_refused_rather_than_ignored(pod):
     for more, word in [(dict(tty=True), "tty"),
                        (dict(CDI_devices=[pb.CDIDevice(name="vendor/class=name")]), "CDI"),
-                       (dict(devices=[pb.Device(container_path="/dev/x", host_path="/dev/null")]), "dev")]:
+                       (dict(devices=[pb.Device(container_path="/dev/x", host_path="/dev/null", permissions="r")]),
+                        "dev")]:
         try:
             pod.create(["true"], name="built", **more).remove()
         except grpc.RpcError as error:
@@ -195,5 +196,5 @@ def test_messages_that_are_no_protobuf(cri):
 def test_a_huge_request_is_refused_and_the_daemon_lives(cri):
     config = cri.pod_config(annotations={"big": "x" * (40 << 20)})
     refused = cri.refused("RunPodSandbox", config=config)
-    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused.code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)  # or its stream is reset
     assert cri.call("Version").version

@@ -78,7 +78,7 @@ def file(daemon):
 
 @contextlib.contextmanager
 def link(daemon):
-    daemon.node.inside.run("ip", "link", "add", "leak", "type", "dummy")
+    daemon.node.inside.run("ip", "link", "add", "leak", "type", "veth", "peer", "name", "leak2")
     yield "node links"
     daemon.node.inside.run("ip", "link", "delete", "leak")
 

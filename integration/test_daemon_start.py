@@ -136,7 +136,7 @@ def test_not_root(stopped):
 def test_a_bridge_name_taken_by_somebody_elses_interface(stopped):
     """The interface is left alone, and somebody is told: at the start, or by NetworkReady and every pod."""
     space, bridge = stopped.node.inside, stopped.network["bridge"]
-    space.run("ip", "link", "add", bridge, "type", "dummy")
+    space.run("ip", "link", "add", bridge, "type", "veth", "peer", "name", "other")
     before = space.json("ip", "-j", "-d", "link", "show", bridge)
     try:
         stopped.start()

@@ -7,7 +7,7 @@ import re
 import statistics
 
 CALLS = ("RunPodSandbox", "CreateContainer", "StartContainer", "PullImage")
-STAGE = re.compile(r"([a-z][a-z ]*?) (\d+(?:\.\d+)?) (ms|s)(?=,|$|[\"' ])")
+STAGE = re.compile(r"([a-z][a-z ,]*?) (\d+(?:\.\d+)?) (ms|s)(?=,|$|[\"' ])")
 
 
 def medians(log: str) -> list[str]:
