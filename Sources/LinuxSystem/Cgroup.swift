@@ -32,7 +32,7 @@ package struct Cgroup: Sendable, Hashable {
   /// The directory in the v2 tree, joined by clone3 with CLONE_INTO_CGROUP: on v2 and hybrid; nil on v1.
   package var unifiedDirectory: String? { hierarchy.unifiedRoot.map { $0 + path } }
 
-  /// Where the kernel counts OOM kills: `memory.events` (v2) or `memory.oom_control` (v1); empty without the controller.
+  /// Where the kernel counts OOM kills: `memory.events` (v2), `memory.oom_control` (v1); empty without the controller.
   package var memoryEventsPath: String {
     if hierarchy.kind == .unified { return "\(unifiedDirectory ?? "")/memory.events" }
     return directory(of: "memory").map { "\($0)/memory.oom_control" } ?? ""
@@ -63,7 +63,8 @@ package struct Cgroup: Sendable, Hashable {
   package func remove(deadline: Duration = .seconds(5)) throws(SystemCallError) {
     let end = ContinuousClock.now + deadline
     var first: SystemCallError?
-    for directory in joinDirectories + (unifiedDirectory.map { [$0] } ?? []) {
+    // The v2 tree first: it alone tells when the last process has left.
+    for directory in (unifiedDirectory.map { [$0] } ?? []) + joinDirectories {
       do {
         try Self.removeDirectory(directory, end: end, isTop: true)
       } catch {

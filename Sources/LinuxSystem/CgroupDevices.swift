@@ -47,8 +47,8 @@ package struct DeviceRule: Sendable, Hashable {
     self.access = access
   }
 
-  /// What every container has (CRI.md 2.8): null, zero, full, random, urandom, tty, console, ptmx, pts; and any node may
-  /// be made, though not opened.
+  /// What every container has (CRI.md 2.8): null, zero, full, random, urandom, tty, console, ptmx, pts; and any node
+  /// may be made, though not opened.
   package static let defaults: [DeviceRule] =
     [DeviceRule(kind: .character, major: nil, minor: nil, access: .create)]
     + [DeviceRule(kind: .block, major: nil, minor: nil, access: .create)]

@@ -103,8 +103,8 @@ package struct CgroupHierarchy: Sendable, Hashable {
   /// The parent group that a client asks for (ATTACKS.md L30).
   ///
   /// - Returns: `text` without a slash at its end.
-  /// - Throws: `.invalidArgument` unless it is absolute, at most 32 deep and 1024 bytes long, and without empty, `.` and
-  ///   `..` components and bytes below 0x21.
+  /// - Throws: `.invalidArgument` unless it is absolute, at most 32 deep and 1024 bytes long, and without empty, `.`
+  ///   and `..` components, bytes below 0x21 and semicolons.
   package static func checkedPath(_ text: String) throws(RuntimeError) -> String {
     let trimmed = text.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
     guard trimmed.utf8.count <= 1024 else {
@@ -112,7 +112,8 @@ package struct CgroupHierarchy: Sendable, Hashable {
     }
     let components = trimmed.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
     let isPlain = components.allSatisfy { part in
-      !part.isEmpty && part != "." && part != ".." && part.utf8.count <= 255 && part.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ";") }
+      !part.isEmpty && part != "." && part != ".." && part.utf8.count <= 255
+        && part.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ";") }
     }
     guard trimmed.hasPrefix("/"), isPlain, (1...32).contains(components.count) else {
       throw RuntimeError(.invalidArgument, "cgroup_parent \"\(text.prefix(100))\" is not a plain absolute path")

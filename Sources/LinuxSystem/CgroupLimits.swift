@@ -116,7 +116,9 @@ extension Cgroup {
     }
     try writeHugepages(limits, file: "limit_in_bytes", reserved: "rsvd.limit_in_bytes")
     if limits.unified.isEmpty { return [] }
-    return ["resources.unified is ignored: the node has cgroup v1 (\(limits.unified.keys.sorted().joined(separator: ", ")))"]
+    return [
+      "resources.unified is ignored: the node has cgroup v1 (\(limits.unified.keys.sorted().joined(separator: ", ")))"
+    ]
   }
 
   /// The kernel refuses a child that gets more of the time than its parent, at every moment between the two writes. A

@@ -1,7 +1,6 @@
-package import SystemPackage
-
 internal import CLinux
 internal import Glibc
+package import SystemPackage
 
 /// A system call that failed: which one, why, and on what object.
 package struct SystemCallError: Error, Sendable, Hashable, CustomStringConvertible {

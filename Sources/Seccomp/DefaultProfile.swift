@@ -5,11 +5,12 @@
 /// holes out of proportion to their use in containers (keyrings, io_uring, userfaultfd, bpf). Some of these come back
 /// with the capability that the kernel itself asks for.
 ///
-/// A name that this machine's tables do not have is skipped. Calls from ``firstNumbered`` on are listed by number below:
-/// libseccomp may be older than the kernel.
+/// A name that this machine's tables do not have is skipped. Calls from ``firstNumbered`` on are listed by number
+/// below: libseccomp may be older than the kernel.
 enum DefaultProfile {
   /// Allowed whatever the arguments.
-  static let allowed = files + names + attributes + readiness + memory + processes + signals + credentials + scheduling
+  static let allowed =
+    files + names + attributes + readiness + memory + processes + signals + credentials + scheduling
     + time + sockets + messages + oldInterfaces
 
   private static let files = words(
@@ -23,10 +24,10 @@ enum DefaultProfile {
 
   private static let names = words(
     """
-    stat stat64 lstat lstat64 fstat fstat64 fstatat64 newfstatat statx statfs statfs64 fstatfs fstatfs64 access faccessat
-    faccessat2 link linkat unlink unlinkat symlink symlinkat readlink readlinkat rename renameat renameat2 mkdir mkdirat
-    rmdir mknod mknodat getdents getdents64 getcwd chdir fchdir umask name_to_handle_at inotify_init inotify_init1
-    inotify_add_watch inotify_rm_watch fanotify_mark
+    stat stat64 lstat lstat64 fstat fstat64 fstatat64 newfstatat statx statfs statfs64 fstatfs fstatfs64 access
+    faccessat faccessat2 link linkat unlink unlinkat symlink symlinkat readlink readlinkat rename renameat renameat2
+    mkdir mkdirat rmdir mknod mknodat getdents getdents64 getcwd chdir fchdir umask name_to_handle_at inotify_init
+    inotify_init1 inotify_add_watch inotify_rm_watch fanotify_mark
     """)
 
   private static let attributes = words(
@@ -38,14 +39,14 @@ enum DefaultProfile {
 
   private static let readiness = words(
     """
-    poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 epoll_create epoll_create1 epoll_ctl epoll_ctl_old
-    epoll_wait epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4
+    poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 epoll_create epoll_create1 epoll_ctl
+    epoll_ctl_old epoll_wait epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4
     """)
 
   private static let memory = words(
     """
-    brk mmap mmap2 munmap mprotect mremap msync madvise mincore mlock mlock2 mlockall munlock munlockall remap_file_pages
-    pkey_alloc pkey_free pkey_mprotect membarrier process_mrelease
+    brk mmap mmap2 munmap mprotect mremap msync madvise mincore mlock mlock2 mlockall munlock munlockall
+    remap_file_pages pkey_alloc pkey_free pkey_mprotect membarrier process_mrelease
     """)
 
   private static let processes = words(

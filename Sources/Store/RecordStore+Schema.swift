@@ -26,7 +26,8 @@ extension RecordStore {
       try database.run("PRAGMA user_version") { version = Database.integer($0, 0) }
       guard version <= schemaVersion else {
         throw .database(
-          code: SQLITE_MISMATCH, message: "written by a later version (format \(version), this one knows \(schemaVersion))")
+          code: SQLITE_MISMATCH,
+          message: "written by a later version (format \(version), this one knows \(schemaVersion))")
       }
       guard version == 0 else { return }
       try database.run(

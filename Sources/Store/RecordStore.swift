@@ -18,7 +18,7 @@ package final class RecordStore: Sendable {
 
   /// Opens or makes the database. Its directory is there and ours.
   ///
-  /// A file that SQLite cannot read is set aside under `<path>.damaged-<time>`, a new one begins, and ``load()`` says so.
+  /// A file that SQLite cannot read is set aside as `<path>.damaged-<time>`, a new one begins, and ``load()`` says so.
   /// - Throws: ``StoreError/database(code:message:)`` when it cannot be opened, is locked by another process, or was
   ///   written by a later version.
   package init(path: String) throws(StoreError) {
@@ -105,8 +105,8 @@ package final class RecordStore: Sendable {
     }
   }
 
-  /// Everything, oldest first. A row that does not read back is told in `damaged` and left where it is, with its name and
-  /// addresses still taken: something of it may be alive.
+  /// Everything, oldest first. A row that does not read back is told in `damaged` and left where it is, with its name
+  /// and addresses still taken: something of it may be alive.
   package func load() throws(StoreError) -> (
     sandboxes: [SandboxRecord], containers: [ContainerRecord], damaged: [String]
   ) {

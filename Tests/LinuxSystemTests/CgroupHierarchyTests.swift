@@ -21,10 +21,11 @@ struct CgroupHierarchyTests {
     let hierarchy = try CgroupHierarchy(mountinfo: Self.hybrid)
     #expect(hierarchy.kind == .hybrid)
     let cgroup = hierarchy.cgroup(at: "/a/b")
-    #expect(cgroup.joinDirectories == [
-      "/sys/fs/cgroup/mem ory/a/b", "/sys/fs/cgroup/cpu,cpuacct/a/b", "/sys/fs/cgroup/cpuset/a/b",
-      "/sys/fs/cgroup/pids/a/b", "/sys/fs/cgroup/devices/a/b",
-    ])
+    #expect(
+      cgroup.joinDirectories == [
+        "/sys/fs/cgroup/mem ory/a/b", "/sys/fs/cgroup/cpu,cpuacct/a/b", "/sys/fs/cgroup/cpuset/a/b",
+        "/sys/fs/cgroup/pids/a/b", "/sys/fs/cgroup/devices/a/b",
+      ])
     #expect(cgroup.unifiedDirectory == "/sys/fs/cgroup/unified/a/b")
     #expect(cgroup.memoryEventsPath == "/sys/fs/cgroup/mem ory/a/b/memory.oom_control")
   }

@@ -26,8 +26,10 @@ struct CgroupLimitsTests {
   }
 
   @Test func `v2 gets its own words`() throws {
-    let cgroup = try unified(["cpu.weight", "cpu.max", "memory.max", "memory.swap.max", "pids.max", "cpuset.cpus",
-      "cpuset.mems", "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "memory.oom.group"])
+    let cgroup = try unified([
+      "cpu.weight", "cpu.max", "memory.max", "memory.swap.max", "pids.max", "cpuset.cpus",
+      "cpuset.mems", "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "memory.oom.group",
+    ])
     var limits = Cgroup.Limits()
     limits.cpuShares = 1024
     limits.cpuPeriod = 50_000
@@ -48,10 +50,11 @@ struct CgroupLimitsTests {
     for (file, value) in wanted { #expect(try scratch.read("pod/c/\(file)") == value, "\(file)") }
   }
 
-  @Test(arguments: [
-    (1000, 0, "1000", "0"), (1000, 1000, "1000", "0"), (1000, -1, "1000", "max"), (-1, 0, "max", "max"),
-    (1000, 4000, "1000", "3000"),
-  ] as [(Int64, Int64, String, String)])
+  @Test(
+    arguments: [
+      (1000, 0, "1000", "0"), (1000, 1000, "1000", "0"), (1000, -1, "1000", "max"), (-1, 0, "max", "max"),
+      (1000, 4000, "1000", "3000"),
+    ] as [(Int64, Int64, String, String)])
   func `v2 swap is what goes beyond memory`(memory: Int64, both: Int64, wanted: String, swap: String) throws {
     let cgroup = try unified(["memory.max", "memory.swap.max"])
     var limits = Cgroup.Limits()

@@ -5,10 +5,11 @@ import Testing
 
 struct DeviceRuleTests {
   @Test func `v1 lines`() {
-    #expect(DeviceRule.defaults.map(\.line) == [
-      "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
-      "c 5:2 rwm", "c 136:* rwm",
-    ])
+    #expect(
+      DeviceRule.defaults.map(\.line) == [
+        "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
+        "c 5:2 rwm", "c 136:* rwm",
+      ])
   }
 
   @Test func `access is some of rwm`() {
@@ -47,10 +48,11 @@ struct DeviceRuleTests {
   }
 
   @Test func `the v2 program decides as the rules say`() throws {
-    let rules = DeviceRule.defaults + [
-      DeviceRule(kind: .block, major: 8, minor: 1, access: [.read]),
-      DeviceRule(kind: .character, major: 10, minor: nil, access: []),
-    ]
+    let rules =
+      DeviceRule.defaults + [
+        DeviceRule(kind: .block, major: 8, minor: 1, access: [.read]),
+        DeviceRule(kind: .character, major: 10, minor: nil, access: []),
+      ]
     let program = try Cgroup.deviceFilter(rules)
     for type in [UInt32(BPF_BLOCK), UInt32(BPF_CHARACTER)] {
       for access in UInt32(1)...7 {

@@ -70,15 +70,18 @@ struct ProcessTests {
     #expect(error?.call == "execve")
     #expect(error?.errno.rawValue == ENOENT)
     #expect(error?.subject == "/no/such/program")
-    #expect(errno {
-      _ = try spawnProcess(
-        path: "/bin/true", arguments: ["a\0b"], environment: [], descriptors: [], cgroup: nil, newSession: false)
-    } == EINVAL)
-    #expect(errno {
-      _ = try spawnProcess(
-        path: "/bin/true", arguments: ["true"], environment: [], descriptors: [(source: 9999, target: 3)], cgroup: nil,
-        newSession: false)
-    } == EBADF)
+    #expect(
+      errno {
+        _ = try spawnProcess(
+          path: "/bin/true", arguments: ["a\0b"], environment: [], descriptors: [], cgroup: nil, newSession: false)
+      } == EINVAL)
+    #expect(
+      errno {
+        _ = try spawnProcess(
+          path: "/bin/true", arguments: ["true"], environment: [], descriptors: [(source: 9999, target: 3)],
+          cgroup: nil,
+          newSession: false)
+      } == EBADF)
   }
 
   @Test func `a program has the environment and the descriptors given, and no others`() throws {
@@ -101,7 +104,8 @@ struct ProcessTests {
     var ends: [Int32] = [0, 0]
     #expect(pipe(&ends) == 0)
     defer { for end in [a, b, ends[0]] { close(end) } }
-    let process = try spawn("cat /proc/self/fd/\(a); cat /proc/self/fd/\(b)", descriptors: [(a, b), (b, a), (ends[1], 1)])
+    let process = try spawn(
+      "cat /proc/self/fd/\(a); cat /proc/self/fd/\(b)", descriptors: [(a, b), (b, a), (ends[1], 1)])
     close(ends[1])
     var buffer = [UInt8](repeating: 0, count: 16)
     var text = ""

@@ -33,7 +33,9 @@ struct DefaultProfileTests {
     var refused = 0
     let base: UInt32 = machine == .x32 ? 0x4000_0000 : 0
     for number in 0..<UInt32(451) {
-      guard let raw = seccomp_syscall_resolve_num_arch(machine.token, Int32(bitPattern: base | number)) else { continue }
+      guard let raw = seccomp_syscall_resolve_num_arch(machine.token, Int32(bitPattern: base | number)) else {
+        continue
+      }
       let name = String(cString: raw)
       free(raw)
       if conditional.contains(name) || allowed.contains(name) { continue }

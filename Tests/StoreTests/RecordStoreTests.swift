@@ -45,7 +45,8 @@ final class Scratch {
 }
 
 func sandbox(_ name: String, ipv4: String? = nil, ipv6: String? = nil) -> SandboxRecord {
-  let lease = ipv4 == nil && ipv6 == nil
+  let lease =
+    ipv4 == nil && ipv6 == nil
     ? nil : AddressLease(ipv4: ipv4, ipv6: ipv6, mac: "0a:58:0a:f4:01:02", hostInterface: "pod0af40102")
   return SandboxRecord(
     id: .random(), metadata: SandboxMetadata(name: name, namespace: "default", uid: "u", attempt: 0), state: .creating,
@@ -55,7 +56,8 @@ func sandbox(_ name: String, ipv4: String? = nil, ipv6: String? = nil) -> Sandbo
 func container(_ name: String, in sandbox: SandboxRecord) -> ContainerRecord {
   ContainerRecord(
     id: .random(), sandboxID: sandbox.id, metadata: ContainerMetadata(name: name, attempt: 0), createdAt: 2,
-    imageID: "sha256:00", imageName: "nginx", imageReference: "nginx@sha256:00", config: Data([1]), startRequest: Data([2, 3]),
+    imageID: "sha256:00", imageName: "nginx", imageReference: "nginx@sha256:00", config: Data([1]),
+    startRequest: Data([2, 3]),
     usesDefaultSeccomp: true, isPrivileged: false, allowedDevices: [], stopSignal: 15, logPath: "")
 }
 
