@@ -33,7 +33,8 @@ package struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     }
     guard !text.isEmpty else { throw invalid("is empty") }
     guard text.utf8.count <= 512 else { throw invalid("is too long") }
-    guard !Self.isHexOf64(text) else { throw invalid("is an image id, which has no registry") }
+    let isID = Self.isHexOf64(text) || (text.hasPrefix("sha256:") && Self.isHexOf64(String(text.dropFirst(7))))
+    guard !isID else { throw invalid("is an image id, which has no registry") }
 
     let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
     var digest: ContentDigest?

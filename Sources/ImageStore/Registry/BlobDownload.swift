@@ -58,9 +58,9 @@ extension RegistryClient {
       try await files.run { try sink.restart() }
       return "answered \(response.status.code)"
     }
+    var waiting: [ByteBuffer] = []
+    var waitingBytes = 0
     do {
-      var waiting: [ByteBuffer] = []
-      var waitingBytes = 0
       for try await part in response.body {
         waiting.append(part)
         waitingBytes += part.readableBytes
@@ -77,6 +77,8 @@ extension RegistryClient {
       throw error
     } catch {
       try Task.checkCancellation()
+      // What came before the connection broke need not come again.
+      try await write(&waiting, to: sink)
       return Self.reason(error)
     }
     return sink.count == size ? nil : "the connection was closed"

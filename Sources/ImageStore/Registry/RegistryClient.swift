@@ -36,6 +36,9 @@ final class RegistryClient: Sendable {
 
   func shutdown() async { try? await http.shutdown() }
 
+  // The library traps when its client goes without having been shut down; again is no harm.
+  deinit { Task { [http] in try? await http.shutdown() } }
+
   func repository(_ reference: ImageReference, _ credentials: RegistryCredentials?) -> Repository {
     Repository(
       reference: reference,

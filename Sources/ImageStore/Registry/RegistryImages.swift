@@ -57,7 +57,7 @@ extension RegistryClient {
     mediaType: String? = nil
   ) async throws -> (document: ManifestDocument, digest: ContentDigest) {
     let limits = configuration.limits
-    let accept = ManifestDocument.acceptedTypes.map { ("Accept", $0) }
+    let accept = [("Accept", ManifestDocument.acceptedTypes.joined(separator: ", "))]
     let (bytes, response) = try await whole(
       repository, "manifests/\(target)", headers: accept, limit: limits.manifestBytes, name: "manifest \(target)")
     var hasher = ContentHasher(expected?.digest.algorithm ?? .sha256)

@@ -1,0 +1,1 @@
+../ImageStoreTests/StubRegistry.swift
