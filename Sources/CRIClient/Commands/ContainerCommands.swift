@@ -81,9 +81,6 @@ struct Exec: AsyncParsableCommand {
   @Argument(help: "A container, or a pod that has only one.")
   var target: String
 
-  @Argument(help: .hidden)
-  var words: [String] = []
-
   @Argument(parsing: .postTerminator, help: "The command and its arguments.")
   var command: [String] = []
 
@@ -93,7 +90,7 @@ struct Exec: AsyncParsableCommand {
   @OptionGroup var global: GlobalOptions
 
   func validate() throws {
-    if words.isEmpty, command.isEmpty { throw ValidationError("what is to be run? swiftlet exec POD -- COMMAND") }
+    if command.isEmpty { throw ValidationError("what is to be run? swiftlet exec POD -- COMMAND") }
     if timeout < 0 { throw ValidationError("--timeout must not be negative") }
   }
 
@@ -103,11 +100,11 @@ struct Exec: AsyncParsableCommand {
       let container = try inventory.findContainer(target)
       let request = Runtime_V1_ExecSyncRequest.with {
         $0.containerID = container.id
-        $0.cmd = words + command
+        $0.cmd = command
         $0.timeout = timeout
       }
       return try await connection.call(
-        "run \((words + command).joined(separator: " ")) in \(inventory.name(of: container))",
+        "run \(command.joined(separator: " ")) in \(inventory.name(of: container))",
         deadline: timeout > 0 ? .seconds(timeout + 10) : nil
       ) { connection, options in
         try await connection.runtime.execSync(request, options: options)
@@ -116,101 +113,5 @@ struct Exec: AsyncParsableCommand {
     Terminal.write(Array(response.stdout), to: 1)
     Terminal.write(Array(response.stderr), to: 2)
     if response.exitCode != 0 { throw ExitCode(response.exitCode) }
-  }
-}
-
-struct Stop: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Stops pods or containers: TERM, the grace period, then KILL.")
-
-  @Argument(help: "Pods or containers.")
-  var targets: [String]
-
-  @Option(
-    name: [.customShort("t"), .customLong("timeout"), .customLong("grace")],
-    help: ArgumentHelp("The grace period; without it the pod's own, else \(PodLife.defaultGrace).", valueName: "seconds"))
-  var grace: Int64?
-
-  @OptionGroup var global: GlobalOptions
-
-  func validate() throws {
-    if let grace, grace < 0 { throw ValidationError("--timeout must not be negative") }
-  }
-
-  func run() async throws {
-    try await global.withRuntime { connection in
-      let inventory = try await Inventory.load(connection)
-      let life = PodLife(connection: connection)
-      for target in try targets.map({ try inventory.find($0) }) {
-        switch target {
-        case .pod(let sandbox):
-          try await life.stop(sandbox, containers: inventory.containers(of: sandbox), grace: grace)
-          Terminal.current.data(sandbox.qualifiedName)
-        case .container(let container):
-          let pod = inventory.sandbox(of: container)?.qualifiedName ?? ""
-          try await life.stop(container, of: pod, grace: grace)
-          Terminal.current.data(inventory.name(of: container))
-        }
-      }
-    }
-  }
-}
-
-struct Remove: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "rm", abstract: "Removes pods with all their containers, or single containers.")
-
-  @Argument(help: "Pods or containers.")
-  var targets: [String] = []
-
-  @Flag(name: .shortAndLong, help: "Running ones too: they are stopped first.")
-  var force = false
-
-  @Flag(name: .shortAndLong, help: "Every pod.")
-  var all = false
-
-  @OptionGroup var global: GlobalOptions
-
-  func validate() throws {
-    if targets.isEmpty != all { throw ValidationError("name what to remove, or pass --all") }
-  }
-
-  func run() async throws {
-    try await global.withRuntime { connection in
-      let inventory = try await Inventory.load(connection)
-      let found = all ? inventory.sandboxes.map(Target.pod) : try targets.map { try inventory.find($0) }
-      for target in found {
-        switch target {
-        case .pod(let sandbox): try await remove(sandbox, inventory, PodLife(connection: connection))
-        case .container(let container): try await remove(container, inventory, PodLife(connection: connection))
-        }
-      }
-    }
-  }
-
-  private func remove(_ sandbox: Runtime_V1_PodSandbox, _ inventory: Inventory, _ life: PodLife) async throws {
-    let containers = inventory.containers(of: sandbox)
-    if !force, let running = containers.first(where: { $0.state == .containerRunning }) {
-      throw ClientError(
-        .failed, "cannot remove pod \(sandbox.qualifiedName)", why: "its container \(running.metadata.name) is running",
-        remedy: "swiftlet stop \(sandbox.qualifiedName), or rm --force")
-    }
-    try await life.stop(sandbox, containers: containers)
-    try await life.remove(sandbox)
-    Terminal.current.data(sandbox.qualifiedName)
-  }
-
-  private func remove(_ container: Runtime_V1_Container, _ inventory: Inventory, _ life: PodLife) async throws {
-    let pod = inventory.sandbox(of: container)?.qualifiedName ?? ""
-    if container.state == .containerRunning {
-      guard force else {
-        throw ClientError(
-          .failed, "cannot remove container \(inventory.name(of: container))", why: "it is running",
-          remedy: "swiftlet stop \(inventory.name(of: container)), or rm --force")
-      }
-      try await life.stop(container, of: pod, grace: nil)
-    }
-    try await life.remove(container, of: pod)
-    Terminal.current.data(inventory.name(of: container))
   }
 }

@@ -36,7 +36,10 @@ struct Doctor: AsyncParsableCommand {
     do {
       try socket.probe()
     } catch {
-      return [Finding("socket", .fail, [error.what, error.why].compactMap(\.self).joined(separator: ": "), remedy: error.remedy)]
+      return [
+        Finding(
+          "socket", .fail, [error.what, error.why].compactMap(\.self).joined(separator: ": "), remedy: error.remedy)
+      ]
     }
     let reachable = [Self.mode(socket)]
     do {
@@ -84,7 +87,8 @@ struct Doctor: AsyncParsableCommand {
     }
     return response.status.conditions.map { condition in
       let reason = [condition.reason, condition.message].filter { !$0.isEmpty }.joined(separator: ": ")
-      let remedy = condition.type == "NetworkReady" ? "swiftlet info -o yaml; is the bridge there?" : "see the daemon's log"
+      let remedy =
+        condition.type == "NetworkReady" ? "swiftlet info -o yaml; is the bridge there?" : "see the daemon's log"
       return condition.status
         ? Finding(condition.type, .ok, reason.isEmpty ? "true" : reason)
         : Finding(condition.type, .fail, reason.isEmpty ? "false" : reason, remedy: remedy)

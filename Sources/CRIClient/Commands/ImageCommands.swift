@@ -11,8 +11,10 @@ struct Pull: AsyncParsableCommand {
   @Argument(help: "The image's name, by tag or digest.")
   var image: String
 
-  @Option(help: ArgumentHelp("The registry's user and password; - as the password reads it from standard input.",
-    valueName: "user:password"))
+  @Option(
+    help: ArgumentHelp(
+      "The registry's user and password; - as the password reads it from standard input.",
+      valueName: "user:password"))
   var creds: String?
 
   @OptionGroup var global: GlobalOptions
@@ -35,36 +37,6 @@ struct Pull: AsyncParsableCommand {
     auth.username = String(text[..<colon])
     auth.password = password
     return auth
-  }
-}
-
-/// Getting images, for every command that needs one.
-struct ImageFetch: Sendable {
-  let connection: RuntimeConnection
-
-  /// - Returns: what the runtime calls the image, its id or its digest reference.
-  func pull(_ image: String, auth: Runtime_V1_AuthConfig? = nil) async throws -> String {
-    let request = Runtime_V1_PullImageRequest.with {
-      $0.image.image = image
-      if let auth { $0.auth = auth }
-    }
-    do {
-      return try await connection.call("pull \(image)", waiting: "pulling \(image)", deadline: nil) {
-        connection, options in
-        try await connection.images.pullImage(request, options: options).imageRef
-      }
-    } catch var error as ClientError where error.status != .unreachable && error.status != .interrupted {
-      error.remedy = "check the name; without a registry, swiftlet load FILE brings an image from an archive"
-      throw error
-    }
-  }
-
-  /// - Returns: nil when the runtime does not have the image.
-  func status(_ image: String) async throws -> Runtime_V1_Image? {
-    let response = try await connection.call("look up image \(image)", deadline: .seconds(30)) { connection, options in
-      try await connection.images.imageStatus(.with { $0.image.image = image }, options: options)
-    }
-    return response.hasImage && !response.image.id.isEmpty ? response.image : nil
   }
 }
 
@@ -142,9 +114,7 @@ struct Images: AsyncParsableCommand {
 
   func run() async throws {
     let images = try await global.withRuntime { connection in
-      try await connection.call("list the images", deadline: .seconds(30)) { connection, options in
-        try await connection.images.listImages(.init(), options: options).images
-      }
+      try await ImageFetch(connection: connection).list()
     }
     .sorted { ($0.repoTags.first ?? $0.id) < ($1.repoTags.first ?? $1.id) }
     guard !quiet else {
@@ -192,7 +162,8 @@ struct RemoveImage: AsyncParsableCommand {
     try await global.withRuntime { connection in
       for image in images {
         guard let found = try await ImageFetch(connection: connection).status(image) else {
-          throw ClientError(.notFound, "cannot remove image \(image)", why: "there is no such image",
+          throw ClientError(
+            .notFound, "cannot remove image \(image)", why: "there is no such image",
             remedy: "swiftlet images")
         }
         try await connection.call("remove image \(image)") { connection, options in

@@ -52,11 +52,12 @@ struct Ps: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
-    let (inventory, shown, statuses) = try await global.withRuntime { connection in
+    let (inventory, shown, statuses, tags) = try await global.withRuntime { connection in
       let inventory = try await Inventory.load(connection)
       let shown = inventory.containers.filter { all || $0.state == .containerRunning }
       let exited = quiet ? [] : shown.filter { $0.state == .containerExited }.map(\.id)
-      return (inventory, shown, try await StatusQueries.containers(exited, connection))
+      let statuses = try await StatusQueries.containers(exited, connection)
+      return (inventory, shown, statuses, quiet ? [:] : try await ImageFetch(connection: connection).tags())
     }
     guard !quiet else {
       for container in shown { Terminal.current.data(container.id) }
@@ -70,64 +71,15 @@ struct Ps: AsyncParsableCommand {
       let namespace = sandbox?.metadata.namespace ?? container.labels[Marks.podNamespace] ?? ""
       let pod = sandbox?.metadata.name ?? container.labels[Marks.podName] ?? ""
       let status = statuses[container.id]
+      let image = Shown.image(container.image, tags: tags)
       table.add(
         Table.Cell(namespace), Table.Cell(pod), Table.Cell(container.metadata.name),
         Shown.state(container.state, reason: status?.reason ?? ""),
         Table.Cell(Humane.age(nanoseconds: now - container.createdAt)),
-        Table.Cell(status.map { "\($0.exitCode)" } ?? ""), Table.Cell(Shown.image(container.image)),
+        Table.Cell(status.map { "\($0.exitCode)" } ?? ""), Table.Cell(image),
         Table.Cell(Humane.shortID(container.id)))
-      values.append(Shown.value(container, namespace: namespace, pod: pod, status))
+      values.append(Shown.value(container, namespace: namespace, pod: pod, image: image, status))
     }
     try output.print(.list(values), table: table)
-  }
-}
-
-/// Statuses of many objects, a bounded number of questions at a time. What is gone meanwhile is left out.
-enum StatusQueries {
-  static let width = 16
-
-  static func sandboxes(
-    _ ids: [String], _ connection: RuntimeConnection
-  ) async throws -> [String: Runtime_V1_PodSandboxStatus] {
-    try await each(ids) { id in
-      try await connection.call("ask for a pod's status", deadline: .seconds(30)) { connection, options in
-        try await connection.runtime.podSandboxStatus(.with { $0.podSandboxID = id }, options: options).status
-      }
-    }
-  }
-
-  static func containers(
-    _ ids: [String], _ connection: RuntimeConnection
-  ) async throws -> [String: Runtime_V1_ContainerStatus] {
-    try await each(ids) { id in
-      try await connection.call("ask for a container's status", deadline: .seconds(30)) { connection, options in
-        try await connection.runtime.containerStatus(.with { $0.containerID = id }, options: options).status
-      }
-    }
-  }
-
-  private static func each<Status: Sendable>(
-    _ ids: [String], _ ask: @escaping @Sendable (String) async throws -> Status
-  ) async throws -> [String: Status] {
-    try await withThrowingTaskGroup(of: (String, Status?).self) { group in
-      var waiting = ids[...]
-      var result: [String: Status] = [:]
-      let addNext = { (group: inout ThrowingTaskGroup<(String, Status?), any Error>) in
-        guard let id = waiting.popFirst() else { return }
-        group.addTask {
-          do {
-            return (id, try await ask(id))
-          } catch where ClientError.isNotFound(error) {
-            return (id, nil)
-          }
-        }
-      }
-      for _ in 0..<min(width, ids.count) { addNext(&group) }
-      while let (id, status) = try await group.next() {
-        result[id] = status
-        addNext(&group)
-      }
-      return result
-    }
   }
 }

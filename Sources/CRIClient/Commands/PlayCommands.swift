@@ -107,13 +107,15 @@ struct Play: AsyncParsableCommand {
     guard replace || (sandbox.state != .sandboxReady && known != nil) else {
       throw ClientError(
         .failed, "cannot play \(document.pod.qualifiedName)",
-        why: changes == nil ? "a pod of that name is there that play did not make" : "it is already there and has changed",
+        why: changes == nil
+          ? "a pod of that name is there that play did not make" : "it is already there and has changed",
         details: changes ?? [], remedy: "--replace takes it down first")
     }
     let life = PodLife(connection: connection)
     try await life.stop(sandbox, containers: inventory.containers(of: sandbox))
     try await life.remove(sandbox)
-    terminal.note("  took down \(Humane.shortID(sandbox.id))" + (sandbox.state == .sandboxReady ? "" : ", which had ended"))
+    terminal.note(
+      "  took down \(Humane.shortID(sandbox.id))" + (sandbox.state == .sandboxReady ? "" : ", which had ended"))
     return nil
   }
 }
@@ -190,7 +192,8 @@ extension PodPlayer.Outcome {
         }),
       "timings": .object(
         timings.map { step, duration in
-          let nanoseconds = duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000
+          let nanoseconds =
+            duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000
           return Value.Member(step, .double(Double(nanoseconds / 1000) / 1000))
         }),
     ])

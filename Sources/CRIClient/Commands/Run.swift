@@ -8,9 +8,6 @@ struct Run: AsyncParsableCommand {
   @Argument(help: "The container's image.")
   var image: String
 
-  @Argument(help: .hidden)
-  var words: [String] = []
-
   @Argument(parsing: .postTerminator, help: "Arguments, in place of the image's.")
   var command: [String] = []
 
@@ -20,7 +17,9 @@ struct Run: AsyncParsableCommand {
   @Option(name: .shortAndLong, help: "The pod's namespace.")
   var namespace = "default"
 
-  @Option(name: [.customShort("e"), .customLong("env")], help: ArgumentHelp("An environment variable.", valueName: "name=value"))
+  @Option(
+    name: [.customShort("e"), .customLong("env")],
+    help: ArgumentHelp("An environment variable.", valueName: "name=value"))
   var environment: [String] = []
 
   @Option(
@@ -57,7 +56,8 @@ struct Run: AsyncParsableCommand {
       let inventory = try await Inventory.load(connection)
       if let present = inventory.sandboxes.first(where: { $0.qualifiedName == pod.qualifiedName }) {
         throw ClientError(
-          .failed, "cannot run \(pod.qualifiedName)", why: "a pod of that name is there (\(Humane.shortID(present.id)))",
+          .failed, "cannot run \(pod.qualifiedName)",
+          why: "a pod of that name is there (\(Humane.shortID(present.id)))",
           remedy: "another --name, or swiftlet rm --force \(pod.qualifiedName)")
       }
       Terminal.current.note("Pod \(pod.qualifiedName)")
@@ -74,7 +74,7 @@ struct Run: AsyncParsableCommand {
       throw ClientError(.usage, "cannot run \(image)", why: trouble)
     }
     var container = ContainerManifest(name: name, image: image)
-    container.args = (words + command).map(Expansion.escape)
+    container.args = command.map(Expansion.escape)
     for entry in environment {
       let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       guard parts.count == 2, !parts[0].isEmpty else { throw Self.usage("--env \(entry)", "it must be name=value") }
@@ -93,6 +93,7 @@ struct Run: AsyncParsableCommand {
     }
     pod.containers = [container]
     pod.hostNetwork = hostNetwork
+    pod.terminationGraceSeconds = PodLife.defaultGrace
     return pod
   }
 
@@ -112,7 +113,8 @@ struct Run: AsyncParsableCommand {
     let halves = text.split(separator: "/", maxSplits: 1).map(String.init)
     let numbers = (halves.first ?? "").split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     let transport = halves.count == 2 ? PortManifest.Transport(rawValue: halves[1].uppercased()) : .tcp
-    guard numbers.count >= 2, let host = Int32(numbers[numbers.count - 2]), let inner = Int32(numbers[numbers.count - 1]),
+    guard numbers.count >= 2, let host = Int32(numbers[numbers.count - 2]),
+      let inner = Int32(numbers[numbers.count - 1]),
       (1...65_535).contains(host), (1...65_535).contains(inner), let transport
     else { throw usage("--publish \(text)", "it must be [ip:]host:container, with /udp or /sctp where it is not TCP") }
     let address = numbers.dropLast(2).joined(separator: ":")

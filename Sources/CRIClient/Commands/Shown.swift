@@ -24,11 +24,17 @@ enum Shown {
     }
   }
 
-  /// The name that a person gave, else the shortened id.
-  static func image(_ spec: Runtime_V1_ImageSpec) -> String {
-    let name = spec.userSpecifiedImage.isEmpty ? spec.image : spec.userSpecifiedImage
-    return name.hasPrefix("sha256:") ? Humane.shortID(name) : name
+  /// The name that a person gave, else a tag of the image, else its shortened id.
+  ///
+  /// - Parameter tags: tags by image id; a runtime need not remember by which name an image was asked for.
+  static func image(_ spec: Runtime_V1_ImageSpec, tags: [String: String] = [:]) -> String {
+    if !spec.userSpecifiedImage.isEmpty { return spec.userSpecifiedImage }
+    let name = tags[spec.image] ?? spec.image
+    if name.hasPrefix("sha256:") { return Humane.shortID(name) }
+    return name.hasPrefix(officialPrefix) ? String(name.dropFirst(officialPrefix.count)) : name
   }
+
+  private static let officialPrefix = "docker.io/library/"
 
   static func value(
     _ sandbox: Runtime_V1_PodSandbox, _ status: Runtime_V1_PodSandboxStatus?, _ containers: [Runtime_V1_Container]
@@ -55,13 +61,14 @@ enum Shown {
   }
 
   static func value(
-    _ container: Runtime_V1_Container, namespace: String, pod: String, _ status: Runtime_V1_ContainerStatus?
+    _ container: Runtime_V1_Container, namespace: String, pod: String, image: String,
+    _ status: Runtime_V1_ContainerStatus?
   ) -> Value {
     var value = Value.record([
       "id": .string(container.id), "name": .string(container.metadata.name), "pod": .string(pod),
       "namespace": .string(namespace), "podId": .string(container.podSandboxID),
       "attempt": .int(Int64(container.metadata.attempt)), "state": .string(state(container.state).text),
-      "createdAt": time(container.createdAt), "image": .string(image(container.image)),
+      "createdAt": time(container.createdAt), "image": .string(image),
       "imageId": .string(container.imageID.isEmpty ? container.imageRef : container.imageID),
       "labels": .strings(container.labels), "annotations": .strings(container.annotations),
     ])

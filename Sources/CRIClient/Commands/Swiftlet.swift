@@ -32,7 +32,7 @@ struct Swiftlet: AsyncParsableCommand {
 package enum ClientMain {
   /// Runs the command line, then ends the process with its exit status.
   package static func run() async -> Never {
-    let arguments = ArgumentOrder.normalised(Array(CommandLine.arguments.dropFirst()))
+    let arguments = ArgumentOrder.normalise(Array(CommandLine.arguments.dropFirst()))
     let command: any ParsableCommand
     do {
       command = try Swiftlet.parseAsRoot(arguments)
@@ -94,6 +94,7 @@ package enum ClientMain {
       return ExitStatus.interrupted.rawValue
     case is CleanExit, is ValidationError:
       return report(usage: error)
+    case _ where Swiftlet.exitCode(for: error) == .success: return report(usage: error)
     default:
       terminal.note("\(terminal.paintNote("error:", .red)) \(error)")
       return ExitStatus.failed.rawValue
@@ -104,28 +105,5 @@ package enum ClientMain {
 extension String {
   fileprivate func replacingPrefix(_ prefix: String, with replacement: String) -> String {
     hasPrefix(prefix) ? replacement + dropFirst(prefix.count) : self
-  }
-}
-
-/// Lets the options that every command takes stand before the command too, as in `swiftlet --socket P ps`.
-enum ArgumentOrder {
-  static func normalised(_ arguments: [String]) -> [String] {
-    let withValue = ["--socket", "--runtime-endpoint", "-r", "--output", "-o"]
-    var moved: [String] = []
-    var position = 0
-    while position < arguments.count {
-      let argument = arguments[position]
-      if withValue.contains(argument), position + 1 < arguments.count {
-        moved += arguments[position...(position + 1)]
-        position += 2
-      } else if withValue.contains(where: { $0.hasPrefix("--") && argument.hasPrefix($0 + "=") }) {
-        moved.append(argument)
-        position += 1
-      } else {
-        break
-      }
-    }
-    guard position < arguments.count, let first = arguments[position].first, first != "-" else { return arguments }
-    return [arguments[position]] + moved + arguments[(position + 1)...]
   }
 }

@@ -51,7 +51,8 @@ enum NodeChecks {
       if type == "cgroup" { legacy.formUnion((halves[1].last ?? "").split(separator: ",").map(String.init)) }
     }
     if legacy.isEmpty, let tree = unified.first {
-      let offered = Set((facts.read("\(tree)/cgroup.controllers") ?? "").split(whereSeparator: \.isWhitespace).map(String.init))
+      let offered = Set(
+        (facts.read("\(tree)/cgroup.controllers") ?? "").split(whereSeparator: \.isWhitespace).map(String.init))
       return controllers("v2 on \(tree)", ["cpu", "memory", "pids"].filter { !offered.contains($0) })
     }
     guard !legacy.isEmpty else {

@@ -48,8 +48,8 @@ struct NodeFacts: Sendable {
   }
 }
 
-/// Asks the kernel for a system call by making it with arguments that cannot succeed: one that is missing answers ENOSYS,
-/// any other error shows that it is there.
+/// Asks the kernel for a system call by making it with arguments that cannot succeed: one that is missing answers
+/// ENOSYS, any other error shows that it is there.
 enum SystemCallProbe {
   /// Numbers from 424 on are the same on every architecture (include/uapi/asm-generic/unistd.h).
   static let openTree = 428
@@ -61,8 +61,8 @@ enum SystemCallProbe {
   static let openat2 = 437
   static let mountSetattr = 442
 
-  /// libc's `syscall` is variadic, which Swift cannot import. It is a bare trap into the kernel that moves its registers
-  /// down by one, and both x86-64 and AArch64 pass integers to variadic functions as to any other.
+  /// libc's `syscall` is variadic, which Swift cannot import. It is a bare trap into the kernel that moves its
+  /// registers down by one, and both x86-64 and AArch64 pass integers to variadic functions as to any other.
   private typealias SystemCall = @convention(c) (Int, Int, Int, Int, Int, Int, Int) -> Int
 
   static func has(_ number: Int) -> Bool {

@@ -145,7 +145,7 @@ struct LogFollower: Sendable {
           .status.state
       }
       return state == .containerRunning || state == .containerCreated
-    } catch where ClientError.isNotFound(error) {
+    } catch  where ClientError.isNotFound(error) {
       return false
     }
   }

@@ -1,4 +1,4 @@
-/// One record of a container's log file: `<timestamp> <stream> <tag> <content>` (CRI.md 4.1).
+/// One record of a container's log file: `<timestamp> <stream> <tag> <content>`.
 struct LogRecord: Sendable, Equatable {
   enum Stream: String, Sendable {
     case stdout

@@ -168,6 +168,7 @@ final class FieldReader {
   private func refuse(_ name: String, _ mark: Mark?, _ message: String) {
     let severity: ManifestProblem.Severity = origin.report.isLenient ? .warning : .error
     let suffix = origin.report.isLenient ? " (ignored)" : ""
+    if !origin.report.isLenient { origin.report.hasRefusedField = true }
     origin.report.add(
       severity, line: mark?.line ?? 0, column: mark?.column ?? 0, path: path(name), message + suffix)
   }

@@ -43,12 +43,11 @@ enum ManifestParser {
   private static func failure(_ report: ManifestReport) -> ClientError {
     let shown = report.errors.prefix(20).map(\.description)
     let rest = report.errors.count - shown.count
-    let isFieldTrouble = report.errors.contains { $0.message.contains("field") || $0.message.contains("supported") }
     return ClientError(
       .failed, "cannot use \(report.file)",
       why: report.errors.count == 1 ? "1 mistake" : "\(report.errors.count) mistakes",
       details: shown + (rest > 0 ? ["… and \(rest) more"] : []),
-      remedy: isFieldTrouble ? "remove the field, or pass --lenient to go on without it" : nil)
+      remedy: report.hasRefusedField ? "remove the field, or pass --lenient to go on without it" : nil)
   }
 
   private static func addSyntaxError(_ error: any Error, to report: ManifestReport) {

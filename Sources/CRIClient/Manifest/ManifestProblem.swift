@@ -27,13 +27,18 @@ final class ManifestReport {
   /// Unknown and unsupported fields become warnings.
   let isLenient: Bool
   private(set) var problems: [ManifestProblem] = []
+  /// A field was refused that leniency would let pass.
+  var hasRefusedField = false
 
   init(file: String, isLenient: Bool) {
     self.file = file
     self.isLenient = isLenient
   }
 
-  var errors: [ManifestProblem] { problems.filter { $0.severity == .error } }
+  /// The errors in the order of the file.
+  var errors: [ManifestProblem] {
+    problems.filter { $0.severity == .error }.sorted { ($0.line, $0.column) < ($1.line, $1.column) }
+  }
 
   func add(_ severity: ManifestProblem.Severity, line: Int, column: Int, path: String, _ message: String) {
     problems.append(

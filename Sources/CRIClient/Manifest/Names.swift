@@ -5,7 +5,8 @@ enum Names {
   static func labelTrouble(_ text: String) -> String? {
     let isGood = !text.isEmpty && text.utf8.count <= 63 && text.utf8.allSatisfy(isLowerAlphanumericOrDash)
     guard isGood, isLowerAlphanumeric(text.utf8.first), isLowerAlphanumeric(text.utf8.last) else {
-      return "\"\(text)\" must be 1 to 63 lower-case letters, digits or \"-\", beginning and ending with a letter or digit"
+      return
+        "\"\(text)\" must be 1 to 63 lower-case letters, digits or \"-\", beginning and ending with a letter or digit"
     }
     return nil
   }
@@ -41,7 +42,9 @@ enum Names {
 
   private static func isQualifiedName(_ text: String) -> Bool {
     !text.isEmpty && text.utf8.count <= 63 && isAlphanumeric(text.utf8.first) && isAlphanumeric(text.utf8.last)
-      && text.utf8.allSatisfy { isAlphanumeric($0) || [UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ".")].contains($0) }
+      && text.utf8.allSatisfy {
+        isAlphanumeric($0) || [UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ".")].contains($0)
+      }
   }
 
   private static func isAlphanumeric(_ byte: UInt8?) -> Bool {
@@ -50,7 +53,8 @@ enum Names {
 
   private static func isLowerAlphanumeric(_ byte: UInt8?) -> Bool {
     guard let byte else { return false }
-    return (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+    return (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+      || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
   }
 
   private static func isLowerAlphanumericOrDash(_ byte: UInt8) -> Bool {

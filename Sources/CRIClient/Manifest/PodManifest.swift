@@ -60,8 +60,8 @@ struct ContainerManifest: Sendable, Equatable {
     case never = "Never"
   }
 
-  /// The policy that applies: Kubernetes takes Always for the tag `latest` only in its API server, so that here an image
-  /// which is present is used unless the manifest says otherwise.
+  /// The policy that applies: Kubernetes takes Always for the tag `latest` only in its API server, so that here an
+  /// image which is present is used unless the manifest says otherwise.
   var effectivePullPolicy: ImagePullPolicy { imagePullPolicy ?? .ifNotPresent }
 }
 

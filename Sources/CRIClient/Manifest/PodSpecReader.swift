@@ -30,7 +30,8 @@ enum PodSpecReader {
     fields.ignored(["enableServiceLinks", "schedulerName", "automountServiceAccountToken"])
     fields.unsupported(
       [
-        "activeDeadlineSeconds", "ephemeralContainers", "hostAliases", "hostUsers", "imagePullSecrets", "initContainers",
+        "activeDeadlineSeconds", "ephemeralContainers", "hostAliases", "hostUsers", "imagePullSecrets",
+        "initContainers",
         "os", "overhead", "readinessGates", "resourceClaims", "resources", "runtimeClassName", "setHostnameAsFQDN",
         "subdomain",
       ])

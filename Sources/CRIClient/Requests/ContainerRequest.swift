@@ -3,7 +3,7 @@ import Foundation
 
 /// Builds `ContainerConfig` from a manifest the way kubelet fills it. Pure.
 enum ContainerRequest {
-  /// What kubelet hides from a container that is not privileged (CRI.md 2.12).
+  /// What kubelet hides from a container that is not privileged.
   static let maskedPaths = [
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
@@ -82,7 +82,8 @@ enum ContainerRequest {
       context.maskedPaths = maskedPaths
       context.readonlyPaths = readOnlyPaths
     }
-    // kubelet leaves a container unconfined unless told otherwise (SeccompDefault); here the safe profile is the default.
+    // kubelet leaves a container unconfined unless told otherwise (SeccompDefault); here the safe profile is the
+    // default.
     let profile = wanted.seccomp ?? pod.seccomp ?? (wanted.privileged ? .unconfined : .runtimeDefault)
     context.seccomp = SandboxRequest.seccomp(profile)
     return context

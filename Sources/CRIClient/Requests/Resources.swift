@@ -1,6 +1,6 @@
 import CRIProtocol
 
-/// The arithmetic by which kubelet turns a manifest's resources into what the kernel is told (CRI.md 2.10).
+/// The arithmetic by which kubelet turns a manifest's resources into what the kernel is told.
 enum Resources {
   static let quotaPeriod: Int64 = 100_000
 

@@ -70,7 +70,8 @@ struct PodPlayer: Sendable {
     if let image = try await fetch.status(reference) { return (image, true) }
     if let image = try await fetch.status(container.image) { return (image, true) }
     throw ClientError(
-      .failed, "cannot use image \(container.image)", why: "the runtime pulled it as \(reference), but does not know it")
+      .failed, "cannot use image \(container.image)", why: "the runtime pulled it as \(reference), but does not know it"
+    )
   }
 
   private func runSandbox(_ config: Runtime_V1_PodSandboxConfig, _ pod: PodManifest) async throws -> String {

@@ -7,6 +7,8 @@ import Glibc
 struct RuntimeConnection: Sendable {
   typealias Transport = HTTP2ClientTransport.Posix
 
+  static let longestMessageBytes = 32 << 20
+
   let socket: SocketChoice
   let runtime: Runtime_V1_RuntimeService.Client<Transport>
   let images: Runtime_V1_ImageService.Client<Transport>
@@ -54,6 +56,10 @@ struct RuntimeConnection: Sendable {
     var options = CallOptions.defaults
     options.timeout = deadline
     options.waitForReady = false
+    // The transport measures what it receives by the limit for requests, which is 4 MiB unless set
+    // (grpc-swift-nio-transport 2.9); a list or an exec's output may be 16 MiB.
+    options.maxRequestMessageBytes = Self.longestMessageBytes
+    options.maxResponseMessageBytes = Self.longestMessageBytes
     do {
       return try await Waiting.show(waiting) { [options] in try await body(self, options) }
     } catch let error as RPCError {

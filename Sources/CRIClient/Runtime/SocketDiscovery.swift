@@ -66,8 +66,10 @@ struct SocketChoice: Sendable, Equatable {
     }
     guard result != 0 else { return }
     switch errno {
-    case ENOENT: throw unreachable("there is no such socket", "start the daemon (swiftletd), or name its socket by --socket")
-    case ECONNREFUSED: throw unreachable("nobody listens on it", "start the daemon (swiftletd): the socket is a leftover")
+    case ENOENT:
+      throw unreachable("there is no such socket", "start the daemon (swiftletd), or name its socket by --socket")
+    case ECONNREFUSED:
+      throw unreachable("nobody listens on it", "start the daemon (swiftletd): the socket is a leftover")
     case EACCES, EPERM: throw unreachable("permission denied", "run as root")
     case let code: throw unreachable(String(cString: strerror(code)), nil)
     }
