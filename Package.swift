@@ -20,8 +20,19 @@ let embedded: [SwiftSetting] =
     ? [] : [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize", "-parse-as-library"])])
 
 /// Fully static, so that neither process needs anything from the node once it runs.
-let staticLink: [LinkerSetting] =
-  shimIsOrdinary ? [] : [.unsafeFlags(["-Xclang-linker", "-static", "-Xlinker", "--gc-sections"])]
+let staticLink: [LinkerSetting] = [.unsafeFlags(["-Xclang-linker", "-static", "-Xlinker", "--gc-sections"])]
+
+/// The doors into a pod; not there beside an ordinary shim, which has no static library to link.
+let podDoors: [Target] =
+  shimIsOrdinary
+  ? []
+  : [
+    .executableTarget(
+      name: "swiftlet-shim", dependencies: ["ShimCore"], swiftSettings: embedded,
+      linkerSettings: staticLink + [.linkedLibrary("protobuf-c"), .linkedLibrary("m")]),
+    .executableTarget(
+      name: "swiftlet-pause", dependencies: ["CLinux"], swiftSettings: embedded, linkerSettings: staticLink),
+  ]
 
 let grpcCore = Target.Dependency.product(name: "GRPCCore", package: "grpc-swift-2")
 let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
@@ -36,10 +47,8 @@ let package = Package(
   name: "swiftlet",
   products: [
     .executable(name: "swiftletd", targets: ["swiftletd"]),
-    .executable(name: "swiftlet-shim", targets: ["swiftlet-shim"]),
-    .executable(name: "swiftlet-pause", targets: ["swiftlet-pause"]),
     .executable(name: "swiftlet", targets: ["swiftlet"]),
-  ],
+  ] + podDoors.map { .executable(name: $0.name, targets: [$0.name]) },
   dependencies: [
     .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
     .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
@@ -68,11 +77,6 @@ let package = Package(
 
     // Inside a pod: Embedded Swift, static.
     .target(name: "ShimCore", dependencies: ["CLinux", "CShimMessages"], swiftSettings: embedded),
-    .executableTarget(
-      name: "swiftlet-shim", dependencies: ["ShimCore"], swiftSettings: embedded,
-      linkerSettings: staticLink + [.linkedLibrary("protobuf-c"), .linkedLibrary("m")]),
-    .executableTarget(
-      name: "swiftlet-pause", dependencies: ["CLinux"], swiftSettings: embedded, linkerSettings: staticLink),
 
     // The daemon's rooms, lowest first.
     .target(name: "RuntimeModel", swiftSettings: house),
@@ -131,7 +135,7 @@ let package = Package(
     .testTarget(
       name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
     .testTarget(
-      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "RuntimeModel"], swiftSettings: house),
+      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "ShimProtocol", "RuntimeModel"], swiftSettings: house),
     .testTarget(
       name: "ImageStoreKernelTests", dependencies: ["ImageStore", "LinuxSystem", "CLinux", logging],
       swiftSettings: house),
@@ -156,6 +160,7 @@ let package = Package(
       name: "ShimProtocolTests", dependencies: ["ShimProtocol", "RuntimeModel", protobuf], swiftSettings: house),
     .testTarget(name: "StoreTests", dependencies: ["Store", "RuntimeModel", "CSQLite"], swiftSettings: house),
   ]
+    + podDoors
     + (shimIsOrdinary
       ? [.testTarget(name: "ShimCoreTests", dependencies: ["ShimCore", "CLinux"], swiftSettings: embedded)] : []),
   swiftLanguageModes: [.v6]

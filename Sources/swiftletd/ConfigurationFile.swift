@@ -64,7 +64,12 @@ struct ConfigurationFile {
     }
     network.addressing = try table.choice("addressing") ?? network.addressing
     network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
-    try network.validated()
+    do throws(NetworkError) {
+      try network.validated()
+    } catch {
+      guard case .configuration(let key, let reason) = error else { throw error }
+      throw table.failure(key, reason)
+    }
     return network
   }
 

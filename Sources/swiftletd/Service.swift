@@ -44,7 +44,9 @@ final class Service: Sendable {
   }
 
   private func serve() async throws {
-    for directory in [configuration.root, configuration.state, "\(configuration.state)/pods"] {
+    for directory in [
+      configuration.root, "\(configuration.root)/net", configuration.state, "\(configuration.state)/pods",
+    ] {
       try PrivateDirectory.make(directory)
     }
     let lock = try FileLock(path: "\(configuration.state)/lock")

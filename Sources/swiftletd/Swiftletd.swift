@@ -11,11 +11,11 @@ struct Swiftletd: ParsableCommand {
 
   @Option(help: "Configuration file (TOML). Without one every key has its default.")
   var config: String?
-  @Option(help: "Directory of images and records, which survive a reboot.")
+  @Option(help: "Directory of images and records, which survive a reboot (default: /var/lib/swiftlet).")
   var root: String?
-  @Option(help: "Directory of what belongs to running pods.")
+  @Option(help: "Directory of what belongs to running pods (default: /run/swiftlet).")
   var state: String?
-  @Option(help: "Unix socket on which CRI v1 is served, mode 0600.")
+  @Option(help: "Unix socket on which CRI v1 is served, mode 0600 (default: /run/swiftlet/swiftlet.sock).")
   var socket: String?
 
   func run() throws {

@@ -1,5 +1,6 @@
 import CRIProtocol
 import RuntimeModel
+import ShimProtocol
 import Testing
 
 @testable import CRIServer

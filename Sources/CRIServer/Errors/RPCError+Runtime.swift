@@ -64,7 +64,14 @@ extension SeccompError: RPCErrorConvertible {
 
 extension NetworkError: RPCErrorConvertible {
   package var rpcErrorCode: RPCError.Code {
-    if case .addressExhausted = self { .resourceExhausted } else { .internalError }
+    switch self {
+    case .addressExhausted, .bridgeFull, .namespaceLimit: .resourceExhausted
+    case .hostPortTaken, .bridgeTaken, .interfaceTaken, .routeOverlap: .failedPrecondition
+    case .portUnusable, .configuration: .invalidArgument
+    case .unimplemented: .unimplemented
+    case .closed: .unavailable
+    case .kernel, .rules: .internalError
+    }
   }
   package var rpcErrorMessage: String { "pod network: \(description)" }
 }

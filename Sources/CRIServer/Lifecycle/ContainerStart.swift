@@ -83,7 +83,8 @@ struct ContainerStart: Sendable {
     return try await daemon.threads.run { [cgroups = daemon.cgroups, logger = daemon.logger] in
       let cgroup = try cgroups.create(path: path)
       let warnings = try cgroup.apply(limits)
-      try cgroup.applyDeviceRules(record.allowedDevices.map(DeviceRule.init), privileged: record.isPrivileged)
+      try cgroup.applyDeviceRules(
+        DeviceRule.defaults + record.allowedDevices.map(DeviceRule.init), privileged: record.isPrivileged)
       for warning in warnings {
         logger.notice("container limits", metadata: ["container": "\(record.id)", "warning": "\(warning)"])
       }

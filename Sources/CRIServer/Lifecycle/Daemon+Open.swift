@@ -1,3 +1,4 @@
+import CRIProtocol
 import Glibc
 import ImageStore
 import LinuxSystem
@@ -6,6 +7,7 @@ import PodNetwork
 import RuntimeModel
 import ShimProtocol
 import Store
+import SwiftProtobuf
 
 extension Daemon {
   /// Opens everything the daemon needs; nothing is served yet. ``recover()`` comes next.
@@ -16,11 +18,14 @@ extension Daemon {
     let store = try RecordStore(path: "\(configuration.root)/state.db")
     let records = try store.load()
     for damage in records.damaged { logger.error("a record is damaged", metadata: ["record": "\(damage)"]) }
-    let live = records.sandboxes.filter { $0.bootID == bootID }.compactMap { record in
-      record.lease.map { (record.id, $0) }
+    var leases: [Identifier: AddressLease] = [:]
+    var ports: [Identifier: [HostPort]] = [:]
+    for record in records.sandboxes where record.bootID == bootID {
+      leases[record.id] = record.lease
+      ports[record.id] = try Self.publishedPorts(record)
     }
     let network = try await PodNetwork.open(
-      configuration.network, liveSandboxes: Dictionary(live, uniquingKeysWith: { $1 }), logger: logger)
+      configuration.network, liveSandboxes: leases, publishedPorts: ports, logger: logger)
     let images = try ImageStore(
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let daemon = Daemon(
@@ -38,7 +43,13 @@ extension Daemon {
 
   /// Reconciles the records with the kernel, then lets requests in.
   package func recover(_ records: Records) async throws {
+    // Compiling a profile takes some 30 ms: now, and not in the first pod's start.
+    async let compiled: Void = threads.run { [self] in
+      _ = try defaultSeccomp(capabilities: .none)
+      _ = try defaultSeccomp(capabilities: CapabilitySet(Runtime_V1_Capability(), available: availableCapabilities))
+    }
     try await Recovery(daemon: self).run((records.sandboxes, records.containers))
+    try await compiled
     recovered.open()
   }
 
@@ -47,6 +58,13 @@ extension Daemon {
     for sandbox in sandboxes.all { sandbox.shim?.close() }
     await network.shutdown()
     await images.shutdown()
+  }
+
+  private static func publishedPorts(_ record: SandboxRecord) throws -> [HostPort] {
+    let config = try Runtime_V1_PodSandboxConfig(serializedBytes: record.config)
+    let options = config.linux.securityContext.namespaceOptions
+    return try HostPorts.published(
+      config.portMappings, namespaces: NamespaceChoice(options, field: "record", isSandbox: true))
   }
 
   /// The capabilities this process may hand out: CapBnd of proc_pid_status(5).

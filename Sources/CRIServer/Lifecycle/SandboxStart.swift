@@ -76,7 +76,7 @@ struct SandboxStart: Sendable {
 
   private func attach(_ sandbox: Sandbox) async throws -> Attachment? {
     guard let lease = sandbox.record.lease else { return nil }
-    return try await daemon.network.attach(sandbox: sandbox.id, lease: lease)
+    return try await daemon.network.attach(sandbox: sandbox.id, lease: lease, ports: plan.ports)
   }
 
   private func startShim(_ sandbox: Sandbox) async throws -> ShimClient {

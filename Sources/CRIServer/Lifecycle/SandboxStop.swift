@@ -56,7 +56,7 @@ struct SandboxStop: Sendable {
         for container in daemon.containers(of: sandbox.id) where container.record.state == .running {
           _ = await container.exited.wait(timeout: Self.patience)
         }
-        _ = try await shim.shutdown(Swiftlet_Shim_V1_ShutdownRequest(), deadline: .now + Self.patience)
+        try await shutDown(shim)
       } catch {
         daemon.logger.warning(
           "shim does not stop its pod; its cgroups are killed",
@@ -69,6 +69,15 @@ struct SandboxStop: Sendable {
       try await killEverything()
     }
     if let shim = sandbox.record.shim { try await daemon.threads.run { try ShimProcess.reap(shim) } }
+  }
+
+  /// A shim whose pod has ended leaves by itself a second later, so it may be gone already.
+  private func shutDown(_ shim: ShimClient) async throws {
+    do throws(ShimCallError) {
+      _ = try await shim.shutdown(Swiftlet_Shim_V1_ShutdownRequest(), deadline: .now + Self.patience)
+    } catch {
+      guard error.isConnectionLoss else { throw error }
+    }
   }
 
   /// Over the shim's head: the containers' cgroups, the pod's, and the shim wherever it is.

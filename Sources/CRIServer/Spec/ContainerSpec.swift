@@ -113,7 +113,7 @@ struct ContainerSpec: Sendable {
     let security = config.linux.securityContext
     var process = Swiftlet_Shim_V1_Process()
     process.argv = try arguments(config, image: around.image).map { Data($0.utf8) }
-    process.env = environment(config, user: user, around: around).map { Data($0) }
+    process.env = try environment(config, user: user, around: around).map { Data($0) }
     process.cwd = try workingDirectory(config, image: around.image)
     process.user.uid = user.uid
     process.user.gid = user.gid
@@ -171,8 +171,16 @@ struct ContainerSpec: Sendable {
 
   private static func environment(
     _ config: Runtime_V1_ContainerConfig, user: ProcessUser, around: Surroundings
-  ) -> [[UInt8]] {
+  ) throws(RuntimeError) -> [[UInt8]] {
     var environment = Environment()
+    for (index, variable) in config.envs.enumerated() {
+      guard !variable.key.isEmpty, !variable.key.utf8.contains(where: { $0 == UInt8(ascii: "=") || $0 == 0 }) else {
+        throw RuntimeError(.invalidArgument, "envs[\(index)].key: \"\(variable.key)\" is empty or has = or NUL in it")
+      }
+      guard !variable.value.contains(0) else {
+        throw RuntimeError(.invalidArgument, "envs[\(index)].value: the value of \(variable.key) has a NUL byte")
+      }
+    }
     environment.set("PATH", Environment.standardPath)
     if !around.hostname.isEmpty { environment.set("HOSTNAME", around.hostname) }
     for line in around.image.environment { environment.add(line: line) }
@@ -186,8 +194,8 @@ struct ContainerSpec: Sendable {
   ) throws(RuntimeError) -> String {
     let directory =
       !config.workingDir.isEmpty ? config.workingDir : image.workingDirectory.isEmpty ? "/" : image.workingDirectory
-    guard directory.hasPrefix("/") else {
-      throw RuntimeError(.invalidArgument, "working_dir: \"\(directory)\" is not absolute")
+    guard directory.hasPrefix("/"), !directory.utf8.contains(0) else {
+      throw RuntimeError(.invalidArgument, "working_dir: \"\(directory)\" is not absolute or has a NUL byte")
     }
     return MountPlan.cleaned(directory)
   }

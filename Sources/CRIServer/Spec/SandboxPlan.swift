@@ -1,5 +1,6 @@
 import CRIProtocol
 import LinuxSystem
+import PodNetwork
 import RuntimeModel
 
 /// A RunPodSandbox request, checked: everything that can be refused is refused here, before anything is made.
@@ -10,6 +11,7 @@ struct SandboxPlan: Sendable {
   var namespaces: NamespaceChoice
   var seccomp: SeccompChoice
   var cgroupParent: String
+  var ports: [HostPort]
 
   /// `default/web attempt 0`, for errors and logs.
   var subject: String { "\(metadata.namespace)/\(metadata.name) attempt \(metadata.attempt)" }
@@ -48,10 +50,7 @@ struct SandboxPlan: Sendable {
       throw RuntimeError(.invalidArgument, "config.log_directory: \"\(config.logDirectory)\" is not absolute")
     }
     try Self.checkDNS(config.dnsConfig)
-    if let mapping = config.portMappings.first(where: { $0.hostPort != 0 }), !namespaces.hasHostNetwork {
-      throw RuntimeError(
-        .unimplemented, "config.port_mappings: host port \(mapping.hostPort): host ports are not supported yet")
-    }
+    ports = try HostPorts.published(config.portMappings, namespaces: namespaces)
   }
 
   /// - Throws: `invalidArgument`: not absolute, with `..`, deeper than 32, or in systemd's form.

@@ -190,19 +190,20 @@ struct  Swiftlet__Shim__V1__Namespaces
 
 
 /*
- * How a cgroup is joined. v2: `unified` alone, by clone3's CLONE_INTO_CGROUP. v1 and hybrid: each directory's
- * cgroup.procs. All directories exist and have their limits before the shim is called.
+ * How a cgroup is joined. A v2 tree (alone, or beside v1 controllers): by clone3's CLONE_INTO_CGROUP. v1: each
+ * directory's `tasks`, by the child itself while it has one thread: `cgroup.procs` would cost 6-15 ms for the kernel's
+ * global lock. All directories exist and have their limits before the shim is called.
  */
 struct  Swiftlet__Shim__V1__Cgroup
 {
   ProtobufCMessage base;
   /*
-   * absolute, v1 controllers (and the hybrid's v2 tree), may be empty
+   * absolute, v1 controllers, may be empty
    */
   size_t n_directories;
   char **directories;
   /*
-   * absolute, pure cgroup v2, may be empty
+   * absolute, in the v2 tree, may be empty
    */
   char *unified;
   /*

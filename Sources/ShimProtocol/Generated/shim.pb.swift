@@ -241,17 +241,18 @@ package nonisolated struct Swiftlet_Shim_V1_Namespaces: Sendable {
   package init() {}
 }
 
-/// How a cgroup is joined. v2: `unified` alone, by clone3's CLONE_INTO_CGROUP. v1 and hybrid: each directory's
-/// cgroup.procs. All directories exist and have their limits before the shim is called.
+/// How a cgroup is joined. A v2 tree (alone, or beside v1 controllers): by clone3's CLONE_INTO_CGROUP. v1: each
+/// directory's `tasks`, by the child itself while it has one thread: `cgroup.procs` would cost 6-15 ms for the kernel's
+/// global lock. All directories exist and have their limits before the shim is called.
 package nonisolated struct Swiftlet_Shim_V1_Cgroup: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// absolute, v1 controllers (and the hybrid's v2 tree), may be empty
+  /// absolute, v1 controllers, may be empty
   package var directories: [String] = []
 
-  /// absolute, pure cgroup v2, may be empty
+  /// absolute, in the v2 tree, may be empty
   package var unified: String = String()
 
   /// absolute path of memory.events (v2) or memory.oom_control (v1); empty: no OOM detection
