@@ -34,8 +34,8 @@ struct Ledger: Sendable {
 
   /// What detach has to do.
   enum Release: Sendable, Equatable {
-    /// Cut the link with this interface index off.
-    case cut(index: Int32)
+    /// Cut the link with this interface index off; nil when the link went before, and only its neighbours are left.
+    case cut(index: Int32?)
     /// Nothing is there to cut, or it was done before.
     case nothing
   }
@@ -53,7 +53,7 @@ struct Ledger: Sendable {
     guard let index = port.index else {
       ports[lease.hostInterface] = nil
       if let number { free(number, at: now) }
-      return .nothing
+      return .cut(index: nil)
     }
     ports[lease.hostInterface]?.detachedAt = now
     if let number { allocator.release(number) }

@@ -134,7 +134,7 @@ struct Generator {
     ledger.attached(a, lease(2), number: 2, index: 77)
     #expect(ledger.linkGone(77, at: .zero) == a)
     #expect(ledger.allocator.holdings[2] == .used)
-    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(5)) == .nothing)
+    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(5)) == .cut(index: nil))
     #expect(ledger.allocator.holdings[2] == .resting(until: .seconds(35)))
   }
 

@@ -34,9 +34,10 @@ struct SandboxStop: Sendable {
         failure = failure ?? error
       }
     }
+    // First: the end of pause takes the link along, and the network would count that as a loss.
+    if let lease = sandbox.record.lease { await daemon.network.detach(sandbox: sandbox.id, lease: lease) }
     await attempt("end processes") { try await endProcesses() }
     await attempt("settle containers") { try await settleContainers() }
-    if let lease = sandbox.record.lease { await daemon.network.detach(sandbox: sandbox.id, lease: lease) }
     await attempt("remove cgroups") { try await removeCgroups() }
     await attempt("remove files") { try await removeFiles() }
     if let failure { throw failure }
