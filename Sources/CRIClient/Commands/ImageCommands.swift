@@ -63,7 +63,7 @@ struct Load: AsyncParsableCommand {
             try await Self.send(descriptor, writer)
           }
         }
-      } catch let error as ClientError where error.why?.contains("does not offer") ?? false {
+      } catch let error as ClientError where error.isMissingCall {
         throw ClientError(
           .failed, "cannot load \(file)", why: "the runtime at \(connection.socket.path) takes no archives: CRI cannot",
           remedy: "the runtime's own tool, for containerd `ctr -n k8s.io images import \(file)`")

@@ -99,12 +99,20 @@ struct Play: AsyncParsableCommand {
   ) async throws -> PodPlayer.Outcome? {
     let known = sandbox.annotations[Marks.manifest].flatMap { try? Value(json: Data($0.utf8)) }
     let changes = known.map { ManifestDifference.lines(from: $0, to: document.canonical) }
-    if sandbox.state == .sandboxReady, changes == [] {
+    let started = inventory.containers(of: sandbox).filter { $0.state != .containerCreated }.map(\.metadata.name)
+    let missing = document.pod.containers.map(\.name).filter { !started.contains($0) }
+    if sandbox.state == .sandboxReady, changes == [], missing.isEmpty {
       terminal.note("  is already there and has not changed")
       return try await PodPlayer.Outcome(of: sandbox, document.pod, inventory, connection)
     }
     // A sandbox that is not ready never comes back: kubelet too makes a new one in its place.
     guard replace || (sandbox.state != .sandboxReady && known != nil) else {
+      if changes == [] {
+        throw ClientError(
+          .failed, "cannot play \(document.pod.qualifiedName)",
+          why: "it is there, but its container \(missing.joined(separator: ", ")) was never started",
+          remedy: "--replace takes it down first, unless somebody is starting it right now")
+      }
       throw ClientError(
         .failed, "cannot play \(document.pod.qualifiedName)",
         why: changes == nil

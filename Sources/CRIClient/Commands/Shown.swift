@@ -28,8 +28,7 @@ enum Shown {
   ///
   /// - Parameter tags: tags by image id; a runtime need not remember by which name an image was asked for.
   static func image(_ spec: Runtime_V1_ImageSpec, tags: [String: String] = [:]) -> String {
-    if !spec.userSpecifiedImage.isEmpty { return spec.userSpecifiedImage }
-    let name = tags[spec.image] ?? spec.image
+    let name = spec.userSpecifiedImage.isEmpty ? tags[spec.image] ?? spec.image : spec.userSpecifiedImage
     if name.hasPrefix("sha256:") { return Humane.shortID(name) }
     return name.hasPrefix(officialPrefix) ? String(name.dropFirst(officialPrefix.count)) : name
   }

@@ -40,9 +40,9 @@ package enum ClientMain {
       exit(report(usage: error))
     }
     let work = Task { try await execute(command) }
-    let interrupts = cancelOnInterrupt(work)
+    let interrupts = [SIGINT, SIGTERM].map { cancel(work, on: $0) }
     let result = await work.result
-    interrupts.cancel()
+    for interrupt in interrupts { interrupt.cancel() }
     switch result {
     case .success: exit(0)
     case .failure(let error): exit(report(error))
@@ -58,10 +58,10 @@ package enum ClientMain {
     try await asynchronous.run()
   }
 
-  /// The first interrupt cancels the work, which then clears up behind itself; the second leaves at once.
-  private static func cancelOnInterrupt(_ work: Task<Void, any Error>) -> any DispatchSourceSignal {
-    signal(SIGINT, SIG_IGN)
-    let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
+  /// The first signal cancels the work, which then clears up behind itself; the second leaves at once.
+  private static func cancel(_ work: Task<Void, any Error>, on number: Int32) -> any DispatchSourceSignal {
+    signal(number, SIG_IGN)
+    let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
       if work.isCancelled { _exit(ExitStatus.interrupted.rawValue) }
       work.cancel()

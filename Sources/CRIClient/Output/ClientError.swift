@@ -19,6 +19,8 @@ struct ClientError: Error, Sendable, Equatable, CustomStringConvertible {
   var details: [String] = []
   /// What to try next, one suggestion.
   var remedy: String?
+  /// The runtime has no such call: it is another one than ours, or an older one.
+  var isMissingCall = false
 
   init(
     _ status: ExitStatus, _ what: String, why: String? = nil, details: [String] = [], remedy: String? = nil

@@ -37,7 +37,8 @@ struct PodPlayer: Sendable {
     do {
       try PodDirectories.prepare(pod, plan)
       let start = ContinuousClock.now
-      sandboxID = try await runSandbox(config, pod)
+      sandboxID = try await Self.shielded { try await runSandbox(config, pod) }
+      try Task.checkCancellation()
       let status = try await sandboxStatus(sandboxID, pod)
       timings.append(step("sandbox", status.network.ip, Humane.shortID(sandboxID), since: start))
       var started: [Runtime_V1_ContainerStatus] = []
@@ -72,6 +73,14 @@ struct PodPlayer: Sendable {
     throw ClientError(
       .failed, "cannot use image \(container.image)", why: "the runtime pulled it as \(reference), but does not know it"
     )
+  }
+
+  /// Lets a call that makes something come to its end although this task is cancelled: only its answer tells what
+  /// there is to take back.
+  private static func shielded<Result: Sendable>(
+    _ body: @escaping @Sendable () async throws -> Result
+  ) async throws -> Result {
+    try await Task { try await body() }.value
   }
 
   private func runSandbox(_ config: Runtime_V1_PodSandboxConfig, _ pod: PodManifest) async throws -> String {
@@ -131,25 +140,26 @@ struct PodPlayer: Sendable {
   ) async -> any Error {
     var removed: [String] = []
     var left: [String] = []
-    if !sandboxID.isEmpty {
-      let sandbox = Runtime_V1_PodSandbox.with {
-        $0.id = sandboxID
-        $0.metadata = config.metadata
-        $0.annotations = config.annotations
-      }
-      let life = PodLife(connection: connection)
-      do {
+    let life = PodLife(connection: connection)
+    do {
+      // By its uid too: a call that timed out may have made a sandbox all the same.
+      let inventory = try await Inventory.load(connection)
+      for sandbox in inventory.sandboxes where sandbox.id == sandboxID || sandbox.metadata.uid == config.metadata.uid {
         // No grace: nothing of this pod has been of use to anybody yet.
-        let inventory = try await Inventory.load(connection)
         try await life.stop(sandbox, containers: inventory.containers(of: sandbox), grace: 0)
         try await life.remove(sandbox)
-        removed.append("removed again: the sandbox \(Humane.shortID(sandboxID)) and its containers")
-      } catch {
-        left.append("left behind: the sandbox \(sandboxID) (\(error))")
+        removed.append("removed again: the sandbox \(Humane.shortID(sandbox.id)) and its containers")
       }
+    } catch {
+      let name = sandboxID.isEmpty ? "perhaps a sandbox" : "the sandbox \(sandboxID)"
+      left.append("left behind: \(name) (\(error))")
     }
     if left.isEmpty { PodLife.removeDirectories(config.metadata, config.annotations) }
-    guard var told = failure as? ClientError else { return failure }
+    var told =
+      failure as? ClientError ?? ClientError(.failed, "cannot start pod \(pod.qualifiedName)", why: "\(failure)")
+    if failure is CancellationError {
+      told = ClientError(.interrupted, "cannot start pod \(pod.qualifiedName)", why: "interrupted")
+    }
     told.details += removed + left
     if !left.isEmpty, told.remedy == nil { told.remedy = "swiftlet rm --force \(pod.qualifiedName)" }
     return told

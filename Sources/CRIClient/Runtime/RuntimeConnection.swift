@@ -23,23 +23,21 @@ struct RuntimeConnection: Sendable {
     try socket.probe()
     let transport = try Transport.http2NIOPosix(
       target: .unixDomainSocket(path: socket.path, authority: "localhost"), transportSecurity: .plaintext)
-    return try await withThrowingTaskGroup(of: Void.self) { group in
-      let client = GRPCClient(transport: transport)
-      group.addTask { try await client.runConnections() }
-      let connection = RuntimeConnection(
-        socket: socket, runtime: .init(wrapping: client), images: .init(wrapping: client),
-        swiftlet: .init(wrapping: client))
-      do {
-        let result = try await body(connection)
-        client.beginGracefulShutdown()
-        try await group.waitForAll()
-        return result
-      } catch {
-        // The failure is what counts; connections that are still open are dropped.
-        client.beginGracefulShutdown()
-        group.cancelAll()
-        throw error
-      }
+    let client = GRPCClient(transport: transport)
+    // Not a child of this task: when that is cancelled, clearing up still needs the connection.
+    let connections = Task { try await client.runConnections() }
+    let connection = RuntimeConnection(
+      socket: socket, runtime: .init(wrapping: client), images: .init(wrapping: client),
+      swiftlet: .init(wrapping: client))
+    do {
+      let result = try await body(connection)
+      client.beginGracefulShutdown()
+      _ = await connections.result
+      return result
+    } catch {
+      // The failure is what counts; calls that are still open are dropped.
+      connections.cancel()
+      throw error
     }
   }
 
@@ -64,6 +62,8 @@ struct RuntimeConnection: Sendable {
       return try await Waiting.show(waiting) { [options] in try await body(self, options) }
     } catch let error as RPCError {
       throw ClientError(error, what: what, socket: socket)
+    } catch  where Task.isCancelled {
+      throw ClientError(.interrupted, "cannot \(what)", why: "interrupted")
     }
   }
 }
@@ -71,6 +71,11 @@ struct RuntimeConnection: Sendable {
 extension ClientError {
   init(_ error: RPCError, what: String, socket: SocketChoice) {
     let failed = "cannot \(what)"
+    guard !Task.isCancelled else {
+      // Whatever the transport makes of it: the person wanted it to end.
+      self.init(.interrupted, failed, why: "interrupted")
+      return
+    }
     switch error.code {
     case .notFound:
       self.init(.notFound, failed, why: error.message, remedy: "swiftlet ps -a, swiftlet pods, swiftlet images")
@@ -81,9 +86,13 @@ extension ClientError {
         .unreachable, failed, why: Self.reason(error),
         remedy: "wait for the daemon to finish its start, or see swiftlet doctor")
     case .unimplemented:
-      self.init(.failed, failed, why: "the runtime at \(socket.path) does not offer this (\(error.message))")
-    case .cancelled where Task.isCancelled:
-      self.init(.interrupted, failed, why: "interrupted")
+      // grpc-go and grpc-swift answer so for a call they do not know; ours says which field or feature it lacks.
+      let generic = ["unknown service", "unknown method", "isn't implemented by this server"]
+      let isMissingCall = error.message.isEmpty || generic.contains { error.message.contains($0) }
+      self.init(
+        .failed, failed,
+        why: isMissingCall ? "the runtime at \(socket.path) does not offer this" : Self.reason(error))
+      self.isMissingCall = isMissingCall
     default:
       self.init(.failed, failed, why: Self.reason(error))
     }
