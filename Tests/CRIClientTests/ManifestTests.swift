@@ -22,63 +22,65 @@ import Testing
     }
   }
 
-  @Test func everythingThatIsSupported() throws {
-    let pod = try Self.parse(
-      """
-      apiVersion: v1
-      kind: Pod
-      metadata:
-        name: all
-        namespace: test
-        creationTimestamp: null
-        labels: {app: web}
-        annotations: {note: "x: y"}
-      spec:
-        hostNetwork: true
-        hostPID: true
-        hostIPC: true
-        hostname: here
-        dnsPolicy: None
-        dnsConfig: {nameservers: [10.0.0.1], searches: [a.test], options: [{name: ndots, value: "2"}, {name: edns0}]}
-        terminationGracePeriodSeconds: 5
-        restartPolicy: Never
-        enableServiceLinks: false
-        tolerations: []
+  /// Every field that is honoured, once.
+  static let everything = """
+    apiVersion: v1
+    kind: Pod
+    metadata:
+      name: all
+      namespace: test
+      creationTimestamp: null
+      labels: {app: web}
+      annotations: {note: "x: y"}
+    spec:
+      hostNetwork: true
+      hostPID: true
+      hostIPC: true
+      hostname: here
+      dnsPolicy: None
+      dnsConfig: {nameservers: [10.0.0.1], searches: [a.test], options: [{name: ndots, value: "2"}, {name: edns0}]}
+      terminationGracePeriodSeconds: 5
+      restartPolicy: Never
+      enableServiceLinks: false
+      tolerations: []
+      securityContext:
+        runAsUser: 5
+        runAsGroup: 6
+        runAsNonRoot: true
+        supplementalGroups: [7]
+        sysctls: [{name: net.ipv4.tcp_syncookies, value: "1"}]
+        seccompProfile: {type: RuntimeDefault}
+      containers:
+      - name: web
+        image: nginx:1.21
+        imagePullPolicy: Always
+        command: [a]
+        args: ["1"]
+        workingDir: /w
+        env: [{name: A, value: b}, {name: EMPTY}]
+        ports: [{name: http, containerPort: 80, hostPort: 80, hostIP: 127.0.0.1, protocol: UDP}]
+        volumeMounts: [{name: d, mountPath: /d, readOnly: true, mountPropagation: HostToContainer}]
+        resources: {limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}
+        stdin: true
+        stdinOnce: true
+        tty: true
+        terminationMessagePath: /dev/termination-log
         securityContext:
-          runAsUser: 5
-          runAsGroup: 6
-          runAsNonRoot: true
-          supplementalGroups: [7]
-          sysctls: [{name: net.ipv4.tcp_syncookies, value: "1"}]
-          seccompProfile: {type: RuntimeDefault}
-        containers:
-        - name: web
-          image: nginx:1.21
-          imagePullPolicy: Always
-          command: [a]
-          args: ["1"]
-          workingDir: /w
-          env: [{name: A, value: b}, {name: EMPTY}]
-          ports: [{name: http, containerPort: 80, hostPort: 80, hostIP: 127.0.0.1, protocol: UDP}]
-          volumeMounts: [{name: d, mountPath: /d, readOnly: true, mountPropagation: HostToContainer}]
-          resources: {limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}
-          stdin: true
-          stdinOnce: true
-          tty: true
-          terminationMessagePath: /dev/termination-log
-          securityContext:
-            runAsUser: 1000
-            runAsGroup: 1001
-            privileged: false
-            readOnlyRootFilesystem: true
-            allowPrivilegeEscalation: false
-            capabilities: {add: [NET_ADMIN], drop: [ALL]}
-            seccompProfile: {type: Localhost, localhostProfile: /p.json}
-        volumes:
-        - {name: d, emptyDir: {}}
-        - {name: h, hostPath: {path: /tmp, type: Directory}}
-      status: {}
-      """)
+          runAsUser: 1000
+          runAsGroup: 1001
+          privileged: false
+          readOnlyRootFilesystem: true
+          allowPrivilegeEscalation: false
+          capabilities: {add: [NET_ADMIN], drop: [ALL]}
+          seccompProfile: {type: Localhost, localhostProfile: /p.json}
+      volumes:
+      - {name: d, emptyDir: {}}
+      - {name: h, hostPath: {path: /tmp, type: Directory}}
+    status: {}
+    """
+
+  @Test func everythingThatIsSupported() throws {
+    let pod = try Self.parse(Self.everything)
     #expect(pod.qualifiedName == "test/all")
     #expect(pod.hostNetwork && pod.hostPID && pod.hostIPC && !pod.shareProcessNamespace)
     #expect(pod.dnsPolicy == PodManifest.DNSPolicy.none)
