@@ -31,7 +31,9 @@ struct LayerContentTests {
       TarBuilder.archive([
         Entry.directory("./", mode: 0o711).with { $0.uid = 5 },
         Entry.directory("tmp", mode: 0o1777).with { $0.modified = 77 },
-        Entry.file("tmp/su", mode: 0o6755).with { $0.uid = 100_000; $0.gid = 200_000 },
+        Entry.file("tmp/su", mode: 0o6755).with {
+          $0.uid = 100_000; $0.gid = 200_000
+        },
         Entry.file("big").with { $0.records = [("uid", Array("3000000000".utf8)), ("mtime", Array("-5".utf8))] },
         .symlink("l", "anywhere/at all"), .fifo("p"), Entry.device("null", "3", 1, 3).with { $0.mode = 0o666 },
         .device("disk", "4", 8, 1), .file("a/b/c"),
@@ -106,7 +108,8 @@ struct LayerContentTests {
     let fixture = try StoreFixture()
     let layers = try await fixture.unpack([
       TarBuilder.archive([
-        Entry.file("usr/bin/a", "one", mode: 0o4755).with { $0.uid = 7 }, .hardLink("b", "usr/bin/a"), .symlink("s", "b"),
+        Entry.file("usr/bin/a", "one", mode: 0o4755).with { $0.uid = 7 }, .hardLink("b", "usr/bin/a"),
+        .symlink("s", "b"),
         .symlink("bin", "usr/bin"), .hardLink("via", "bin/a"),
       ]),
       TarBuilder.archive([
@@ -173,7 +176,9 @@ struct LayerContentTests {
     let fixture = try StoreFixture()
     var deep: [Entry] = [.file("t/x")]
     deep.append(.file("t/" + String(repeating: "d/", count: 1_500) + "x"))
-    deep += [.file("t", "flat"), .file("t", "again"), .directory("u"), .symlink("u", "x"), .fifo("u"), .file("u", "end")]
+    deep += [
+      .file("t", "flat"), .file("t", "again"), .directory("u"), .symlink("u", "x"), .fifo("u"), .file("u", "end"),
+    ]
     let layer = try await fixture.unpack([TarBuilder.archive(deep)])[0]
     #expect(StoreFixture.text(layer + "/t") == "again")
     #expect(StoreFixture.text(layer + "/u") == "end")

@@ -14,6 +14,7 @@ struct PullTests {
     let fixture = try StoreFixture(change)
     let registry = try await StubRegistry()
     try await body(fixture, registry)
+    await fixture.store.sweeper.drain()
     await fixture.store.shutdown()
     #expect(StoreFixture.names(fixture.base + "/store/tmp") == [])
     fixture.expectUntouched()
@@ -28,7 +29,8 @@ struct PullTests {
     try await with { fixture, registry in
       let plain = Self.layers(3)
       let added = registry.add(
-        layers: plain.map { StoredGzip.members([$0]) }, diffIDs: plain.map { ContentDigest(of: $0).text }, tags: "latest", "v1")
+        layers: plain.map { StoredGzip.members([$0]) }, diffIDs: plain.map { ContentDigest(of: $0).text },
+        tags: "latest", "v1")
       let name = "\(registry.host)/a/b"
       let image = try await fixture.store.pull(name, credentials: nil)
       #expect(image.id == added.id)

@@ -75,12 +75,14 @@ final class StoreFixture: Sendable {
   /// The canary tree is as it was, and nothing but the store stands beside it.
   func expectUntouched(_ comment: Comment? = nil, location: SourceLocation = #_sourceLocation) {
     #expect(Self.describe(canary) == before, comment, sourceLocation: location)
-    #expect(Self.names(base).filter { !$0.hasSuffix(".tar") }.sorted() == ["canary", "store"], comment, sourceLocation: location)
+    #expect(
+      Self.names(base).filter { !$0.hasSuffix(".tar") }.sorted() == ["canary", "store"], comment,
+      sourceLocation: location)
   }
 
   /// No half-made thing is left.
   func expectNoTemporaries(location: SourceLocation = #_sourceLocation) async {
-    await store.sweeper.shutdown()
+    await store.sweeper.drain()
     #expect(Self.names(base + "/store/tmp") == [], sourceLocation: location)
   }
 

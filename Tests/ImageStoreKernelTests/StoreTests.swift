@@ -13,7 +13,8 @@ struct StoreTests {
   static func config(_ layers: [[UInt8]], _ process: String = "{}") -> [UInt8] {
     let diffs = layers.map { "\"\(ContentDigest(of: $0))\"" }.joined(separator: ",")
     return Array(
-      #"{"architecture":"amd64","os":"linux","config":\#(process),"rootfs":{"type":"layers","diff_ids":[\#(diffs)]}}"#.utf8)
+      #"{"architecture":"amd64","os":"linux","config":\#(process),"rootfs":{"type":"layers","diff_ids":[\#(diffs)]}}"#
+        .utf8)
   }
 
   /// What `docker save` writes, older links and all.
@@ -46,7 +47,8 @@ struct StoreTests {
 
   /// An OCI layout of one image; `change` may spoil its entries.
   static func layout(
-    _ layers: [[UInt8]], annotations: String = "{}", blobs: [[UInt8]]? = nil, _ change: (inout [Entry]) -> Void = { _ in }
+    _ layers: [[UInt8]], annotations: String = "{}", blobs: [[UInt8]]? = nil,
+    _ change: (inout [Entry]) -> Void = { _ in }
   ) -> [UInt8] {
     func blob(_ bytes: [UInt8]) -> Entry {
       Entry(name: Array("blobs/sha256/\(ContentDigest(of: bytes).hex)".utf8), data: bytes)
@@ -88,7 +90,10 @@ struct StoreTests {
   }
 
   @Test(arguments: [
-    (#"{"io.containerd.image.name":"docker.io/library/x:1","org.opencontainers.image.ref.name":"1"}"#, "docker.io/library/x:1"),
+    (
+      #"{"io.containerd.image.name":"docker.io/library/x:1","org.opencontainers.image.ref.name":"1"}"#,
+      "docker.io/library/x:1"
+    ),
     (#"{"org.opencontainers.image.ref.name":"x:1"}"#, "docker.io/library/x:1"),
     (#"{"org.opencontainers.image.ref.name":"latest"}"#, ""), ("{}", ""),
   ])
@@ -112,7 +117,9 @@ struct StoreTests {
     #expect(StoreFixture.text(fixture.base + "/store/layers/\(ContentDigest(of: Self.base).hex)/diff/etc/passwd") != "")
   }
 
-  @Test(arguments: ["duplicate", "hard link", "wrong digest", "missing", "outside", "not one", "count", "cut", "no file"])
+  @Test(arguments: [
+    "duplicate", "hard link", "wrong digest", "missing", "outside", "not one", "count", "cut", "no file",
+  ])
   func badArchive(_ what: String) async throws {
     let fixture = try StoreFixture()
     let archive: [UInt8] =
@@ -187,6 +194,7 @@ struct StoreTests {
     #expect(StoreFixture.names(fixture.base + "/store/layers").count == 2)
     try await again.removeSnapshot(key: key)
     try await again.removeSnapshot(key: key)
+    await again.sweeper.drain()
     await again.shutdown()
     #expect(StoreFixture.names(fixture.base + "/store/layers") == [])
     #expect(StoreFixture.names(fixture.base + "/store/snapshots") == [])
@@ -206,6 +214,7 @@ struct StoreTests {
     let again = try ImageStore(root: store, configuration: .init(), logger: StoreFixture.logger)
     #expect(again.list().map(\.id).sorted() == [images[0].id, images[2].id].sorted())
     #expect(again.list().first { $0.id == images[0].id } == fixture.store.list().first { $0.id == images[0].id })
+    await again.sweeper.drain()
     await again.shutdown()
     #expect(StoreFixture.names(store + "/tmp") == [])
     #expect(StoreFixture.names(store + "/layers").count == 2)

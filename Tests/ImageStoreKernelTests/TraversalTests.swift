@@ -41,7 +41,8 @@ struct TraversalTests {
     Case("inner dot dots that stay", .contained(["b"])) { _ in [.file("a/../b")] },
     Case("backslashes are a name", .contained(["..\\..\\x"])) { _ in [.file("..\\..\\x")] },
     Case("newline in a name", .contained(["a\nb"])) { _ in [.file("a\nb")] },
-    Case("pax path wins and leaves", .refused) { _ in [.file("x").with { $0.records = [("path", Array("../y".utf8))] }] },
+    Case("pax path wins and leaves", .refused) { _ in [.file("x").with { $0.records = [("path", Array("../y".utf8))] }]
+    },
     Case("name of 300 bytes", .refused) { _ in [.file(String(repeating: "n", count: 300))] },
     Case("name of 5000 bytes", .refused) { _ in [.file(String(repeating: "n/", count: 2_500) + "x")] },
     Case("the root as a file", .refused) { _ in [.file(".")] },

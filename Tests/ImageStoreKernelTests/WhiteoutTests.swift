@@ -27,22 +27,43 @@ struct WhiteoutTests {
   ])
 
   /// Layer, what is seen over `base`.
-  @Test(arguments: [
-    ("file", [Entry.file("d/.wh.a", "")], ["d", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me"]),
-    ("directory", [.file(".wh.d", "")], ["f", "keep", "keep/me"]),
-    ("nothing there", [.file(".wh.nothing", ""), .file("q/.wh.x", "")], ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me", "q"]),
-    ("opaque", [.file("d/.wh..wh..opq", "")], ["d", "f", "keep", "keep/me"]),
-    ("opaque, entry before", [.file("d/new"), .file("d/.wh..wh..opq", "")], ["d", "d/new", "f", "keep", "keep/me"]),
-    ("opaque, entry after", [.file("d/.wh..wh..opq", ""), .file("d/new")], ["d", "d/new", "f", "keep", "keep/me"]),
-    ("opaque root", [.file(".wh..wh..opq", ""), .file("keep/you")], ["keep", "keep/you"]),
-    ("removed and made again", [.file(".wh.d", ""), .directory("d"), .file("d/new")], ["d", "d/new", "f", "keep", "keep/me"]),
-    ("removed and made again without an entry", [.file(".wh.d", ""), .file("d/new")], ["d", "d/new", "f", "keep", "keep/me"]),
-    ("made, then removed below", [.directory("d"), .file("d/new"), .file(".wh.d", "")], ["d", "d/new", "f", "keep", "keep/me"]),
-    ("file in place of a directory", [.file("d")], ["d", "f", "keep", "keep/me"]),
-    ("directory in place of a file", [.directory("f"), .file("f/x")], ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "f/x", "keep", "keep/me"]),
-    ("aufs metadata", [.file(".wh..wh.aufs"), .directory(".wh..wh.plnk"), .file(".wh..wh.plnk/1")], ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me"]),
-    ("whiteout below a removed directory", [.file(".wh.d", ""), .file("d/.wh.a", "")], ["d", "f", "keep", "keep/me"]),
-  ] as [(String, [Entry], [String])])
+  @Test(
+    arguments: [
+      ("file", [Entry.file("d/.wh.a", "")], ["d", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me"]),
+      ("directory", [.file(".wh.d", "")], ["f", "keep", "keep/me"]),
+      (
+        "nothing there", [.file(".wh.nothing", ""), .file("q/.wh.x", "")],
+        ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me", "q"]
+      ),
+      ("opaque", [.file("d/.wh..wh..opq", "")], ["d", "f", "keep", "keep/me"]),
+      ("opaque, entry before", [.file("d/new"), .file("d/.wh..wh..opq", "")], ["d", "d/new", "f", "keep", "keep/me"]),
+      ("opaque, entry after", [.file("d/.wh..wh..opq", ""), .file("d/new")], ["d", "d/new", "f", "keep", "keep/me"]),
+      ("opaque root", [.file(".wh..wh..opq", ""), .file("keep/you")], ["keep", "keep/you"]),
+      (
+        "removed and made again", [.file(".wh.d", ""), .directory("d"), .file("d/new")],
+        ["d", "d/new", "f", "keep", "keep/me"]
+      ),
+      (
+        "removed and made again without an entry", [.file(".wh.d", ""), .file("d/new")],
+        ["d", "d/new", "f", "keep", "keep/me"]
+      ),
+      (
+        "made, then removed below", [.directory("d"), .file("d/new"), .file(".wh.d", "")],
+        ["d", "d/new", "f", "keep", "keep/me"]
+      ),
+      ("file in place of a directory", [.file("d")], ["d", "f", "keep", "keep/me"]),
+      (
+        "directory in place of a file", [.directory("f"), .file("f/x")],
+        ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "f/x", "keep", "keep/me"]
+      ),
+      (
+        "aufs metadata", [.file(".wh..wh.aufs"), .directory(".wh..wh.plnk"), .file(".wh..wh.plnk/1")],
+        ["d", "d/a", "d/b", "d/sub", "d/sub/x", "f", "keep", "keep/me"]
+      ),
+      (
+        "whiteout below a removed directory", [.file(".wh.d", ""), .file("d/.wh.a", "")], ["d", "f", "keep", "keep/me"]
+      ),
+    ] as [(String, [Entry], [String])])
   func seenOverBase(_ name: String, _ entries: [Entry], _ expected: [String]) async throws {
     let fixture = try StoreFixture()
     let layers = try await fixture.unpack([Self.base, TarBuilder.archive(entries)])
@@ -105,7 +126,8 @@ struct WhiteoutTests {
           var entries: [Entry] = []
           for round in 0..<200 {
             entries += [
-              .symlink("d", canary), .file("d/secret", "\(number)"), .directory("d"), .file("d/secret", "\(number).\(round)"),
+              .symlink("d", canary), .file("d/secret", "\(number)"), .directory("d"),
+              .file("d/secret", "\(number).\(round)"),
             ]
           }
           try await fixture.unpack([TarBuilder.archive(entries)])

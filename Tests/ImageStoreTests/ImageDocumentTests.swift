@@ -97,7 +97,9 @@ import Testing
     // FIPS 180-2, appendix B.1.
     let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     #expect(ContentDigest(of: "abc".utf8).text == abc)
-    for bad in ["", "sha256", "sha256:", "md5:" + abc.suffix(32), abc + "0", abc.uppercased(), "sha256:../" + abc.suffix(61)] {
+    for bad in [
+      "", "sha256", "sha256:", "md5:" + abc.suffix(32), abc + "0", abc.uppercased(), "sha256:../" + abc.suffix(61),
+    ] {
       #expect(ContentDigest(bad) == nil)
     }
     #expect(ContentDigest("sha512:" + String(repeating: "0", count: 128)) != nil)

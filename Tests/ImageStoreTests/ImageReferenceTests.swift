@@ -71,7 +71,8 @@ import Testing
   func parseAndPrintAreInverse(_ seed: UInt64) throws {
     var generator = SplitMix(state: seed)
     let pieces = [
-      "a", "b0", "/", ":", "@", ".", "-", "_", "__", "A", "localhost", "host.x", ":5000", "latest", Self.digest, "[::1]", "9",
+      "a", "b0", "/", ":", "@", ".", "-", "_", "__", "A", "localhost", "host.x", ":5000", "latest", Self.digest,
+      "[::1]", "9",
     ]
     var parsed = 0
     for _ in 0..<20_000 {

@@ -79,7 +79,8 @@ import Testing
       var inner = fixture.registry.add(layers: [[1]]).manifest
       var size = 0
       for depth in 0..<6 {
-        let text = #"{"manifests":[{"digest":"\#(inner)","size":\#(size),"platform":{"os":"linux","architecture":"amd64"}}]}"#
+        let text =
+          #"{"manifests":[{"digest":"\#(inner)","size":\#(size),"platform":{"os":"linux","architecture":"amd64"}}]}"#
         inner = fixture.registry.add(manifest: text, type: StubRegistry.indexType, tags: "deep\(depth)")
         size = text.utf8.count
       }

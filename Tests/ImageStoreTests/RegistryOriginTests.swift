@@ -6,8 +6,10 @@ import Testing
   @Test(arguments: [
     ("registry.k8s.io", "https://registry.k8s.io"), ("localhost", "http://localhost"),
     ("localhost:5000", "http://localhost:5000"), ("127.0.0.1:5000", "http://127.0.0.1:5000"),
-    ("127.9.9.9", "http://127.9.9.9"), ("[::1]:5000", "http://[::1]:5000"), ("127.0.0.1.evil.example", "https://127.0.0.1.evil.example"),
-    ("127.0.0.256", "https://127.0.0.256"), ("lab:80", "http://lab"), ("lab:443", "https://lab"), ("10.0.0.1:5000", "https://10.0.0.1:5000"),
+    ("127.9.9.9", "http://127.9.9.9"), ("[::1]:5000", "http://[::1]:5000"),
+    ("127.0.0.1.evil.example", "https://127.0.0.1.evil.example"),
+    ("127.0.0.256", "https://127.0.0.256"), ("lab:80", "http://lab"), ("lab:443", "https://lab"),
+    ("10.0.0.1:5000", "https://10.0.0.1:5000"),
   ])
   func scheme(_ authority: String, _ url: String) {
     #expect(RegistryOrigin(registry: authority, insecure: ["lab:80"]).description == url)
@@ -19,7 +21,9 @@ import Testing
     #expect(RegistryOrigin(url: "https://a.example:444") != RegistryOrigin(url: "https://a.example"))
   }
 
-  @Test(arguments: ["", "ftp://a/b", "https://", "https://user@host/", "https://a\\@b/", "//host/x", "/x", "file:///etc/passwd"])
+  @Test(arguments: [
+    "", "ftp://a/b", "https://", "https://user@host/", "https://a\\@b/", "//host/x", "/x", "file:///etc/passwd",
+  ])
   func noOrigin(_ url: String) { #expect(RegistryOrigin(url: url) == nil) }
 
   @Test(arguments: [
@@ -29,7 +33,8 @@ import Testing
       .bearer(realm: "https://auth.x/token", service: "s", scope: "repository:a/b:pull")
     ),
     ("bearer realm=https://x , service=\"a\\\"b\"", .bearer(realm: "https://x", service: "a\"b", scope: nil)),
-    ("Bearer service=\"x\"", nil), ("Negotiate", nil), ("", nil), ("Bearer realm=\"", .bearer(realm: "", service: nil, scope: nil)),
+    ("Bearer service=\"x\"", nil), ("Negotiate", nil), ("", nil),
+    ("Bearer realm=\"", .bearer(realm: "", service: nil, scope: nil)),
   ])
   func challenge(_ header: String, _ expected: AuthenticationChallenge?) {
     #expect(AuthenticationChallenge(header) == expected)
@@ -55,7 +60,8 @@ import Testing
   }
 
   @Test func credentialsAreMasked() {
-    let text = "\(RegistryCredentials(username: "u", password: "hunter2", auth: "c2VjcmV0", identityToken: "tok", registryToken: "reg"))"
+    let text =
+      "\(RegistryCredentials(username: "u", password: "hunter2", auth: "c2VjcmV0", identityToken: "tok", registryToken: "reg"))"
     for secret in ["hunter2", "c2VjcmV0", "tok\"", "reg\""] { #expect(!text.contains(secret)) }
     #expect(text.contains("***"))
   }

@@ -96,7 +96,8 @@ final class StubRegistry: Sendable {
   func add(layers: [[UInt8]], diffIDs: [String]? = nil, config: String = "{}", tags: String...) -> Added {
     let digests = layers.map { add(blob: $0) }
     let diffs = (diffIDs ?? digests).map { "\"\($0)\"" }.joined(separator: ",")
-    let body = #"{"architecture":"amd64","os":"linux","config":\#(config),"rootfs":{"type":"layers","diff_ids":[\#(diffs)]}}"#
+    let body =
+      #"{"architecture":"amd64","os":"linux","config":\#(config),"rootfs":{"type":"layers","diff_ids":[\#(diffs)]}}"#
     let id = add(blob: Array(body.utf8))
     let list = zip(digests, layers).map { #"{"digest":"\#($0)","size":\#($1.count)}"# }.joined(separator: ",")
     let text =

@@ -126,7 +126,9 @@ func copiedAttributes(ofOpen file: SharedFD) throws(ImageError) -> [(name: Strin
     guard isWanted(name) else { continue }
     var value = [UInt8](repeating: 0, count: 64 << 10)
     let count = clinux_fs_fgetxattr(file.raw, name, &value, value.count)
-    guard count >= 0 else { throw ImageError.call("get attribute \(printable(name.utf8)) of", "a lower layer", Int32(-count)) }
+    guard count >= 0 else {
+      throw ImageError.call("get attribute \(printable(name.utf8)) of", "a lower layer", Int32(-count))
+    }
     result.append((name, Array(value[..<count])))
   }
   return result

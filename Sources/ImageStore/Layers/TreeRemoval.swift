@@ -5,18 +5,22 @@ import LinuxSystem
 /// scratch directory first, so that a hostile depth costs nothing.
 struct TreeRemoval {
   private let scratch: SharedFD
+  private let cancellation: CancellationFlag?
   private var next: UInt64
 
-  /// - Parameter scratch: a private directory on the same filesystem as what is removed; names `gone-…` in it are ours.
-  init(scratch: SharedFD) {
+  /// - Parameters:
+  ///   - scratch: a private directory on the same filesystem as what is removed; names `gone-…` in it are ours.
+  ///   - cancellation: looked at between entries; what is left then lies in `scratch`.
+  init(scratch: SharedFD, cancellation: CancellationFlag? = nil) {
     self.scratch = scratch
+    self.cancellation = cancellation
     next = UInt64.random(in: 0...UInt64.max >> 1)
   }
 
   /// Removes `name` with all below it. Success when there is none.
   ///
-  /// - Throws: ``ImageError`` of kind `system`.
-  mutating func remove(_ name: some Collection<UInt8>, in directory: SharedFD) throws(ImageError) {
+  /// - Throws: ``ImageError`` of kind `system`; `CancellationError`.
+  mutating func remove(_ name: some Collection<UInt8>, in directory: SharedFD) throws {
     guard let aside = try detach(Array(name), in: directory) else { return }
     try drain(aside)
   }
@@ -41,7 +45,7 @@ struct TreeRemoval {
     return aside
   }
 
-  private mutating func drain(_ first: [UInt8]) throws(ImageError) {
+  private mutating func drain(_ first: [UInt8]) throws {
     var waiting = [first]
     while let name = waiting.popLast() {
       while true {
@@ -49,15 +53,18 @@ struct TreeRemoval {
         let removed = withCString(name) { unlinkat(scratch.raw, $0, AT_REMOVEDIR) == 0 ? 0 : errno }
         if removed == 0 || removed == ENOENT { break }
         // A directory that changes under readdir(3) may hide an entry from it: look again.
-        guard removed == ENOTEMPTY || removed == EEXIST else { throw ImageError.call("rmdir", printable(name), removed) }
+        guard removed == ENOTEMPTY || removed == EEXIST else {
+          throw ImageError.call("rmdir", printable(name), removed)
+        }
       }
     }
   }
 
-  private mutating func empty(_ name: [UInt8]) throws(ImageError) -> [[UInt8]] {
+  private mutating func empty(_ name: [UInt8]) throws -> [[UInt8]] {
     guard case .success(let directory) = openAt(scratch, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) else { return [] }
     var aside: [[UInt8]] = []
     for entry in try entries(of: directory) {
+      try cancellation?.check()
       if let moved = try detach(entry, in: directory) { aside.append(moved) }
     }
     return aside

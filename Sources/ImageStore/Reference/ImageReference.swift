@@ -39,7 +39,9 @@ package struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
     var digest: ContentDigest?
     if parts.count == 2 {
-      guard let parsed = ContentDigest(String(parts[1])) else { throw invalid("ends with something else than a digest") }
+      guard let parsed = ContentDigest(String(parts[1])) else {
+        throw invalid("ends with something else than a digest")
+      }
       digest = parsed
     }
     let (named, tag) = Self.splitTag(parts[0])
@@ -83,7 +85,8 @@ extension ImageReference {
       guard text.first == "[" else { return false }
       let address = text[text.index(after: text.startIndex)..<close]
       let rest = text[text.index(after: close)...]
-      guard !address.isEmpty, address.utf8.allSatisfy({ isHex($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") })
+      guard !address.isEmpty,
+        address.utf8.allSatisfy({ isHex($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") })
       else { return false }
       return rest.isEmpty || (rest.first == ":" && isPort(rest.dropFirst()))
     }

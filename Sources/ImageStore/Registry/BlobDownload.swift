@@ -27,7 +27,8 @@ extension RegistryClient {
         attempt = sink.count > before ? 1 : attempt + 1
         guard attempt <= configuration.attempts else {
           throw ImageError(
-            .corrupt, "\(name) from \(repository.origin.name) ends after \(sink.count) of \(descriptor.size) bytes: \(outcome)")
+            .corrupt,
+            "\(name) from \(repository.origin.name) ends after \(sink.count) of \(descriptor.size) bytes: \(outcome)")
         }
         try await Task.sleep(for: .milliseconds(100 * attempt))
         continue

@@ -40,7 +40,8 @@ extension RegistryClient {
         let document = try ConfigurationDocument(bytes, limits: limits, name: "config \(config.digest) of \(reference)")
         guard document.layers.count == layers.count else {
           throw ImageError(
-            .malformed, "\(reference): its config names \(document.layers.count) layers and its manifest \(layers.count)")
+            .malformed,
+            "\(reference): its config names \(document.layers.count) layers and its manifest \(layers.count)")
         }
         let architecture = document.configuration.architecture
         guard isChosen || architecture.isEmpty || architecture == "amd64" else {

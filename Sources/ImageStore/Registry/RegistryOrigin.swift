@@ -125,7 +125,9 @@ enum Secret: Hashable, Sendable {
   private static func belongs(_ server: String, to reference: ImageReference) -> Bool {
     if server.isEmpty { return true }
     var host = Substring(server)
-    for scheme in ["https://", "http://"] where host.lowercased().hasPrefix(scheme) { host = host.dropFirst(scheme.count) }
+    for scheme in ["https://", "http://"] where host.lowercased().hasPrefix(scheme) {
+      host = host.dropFirst(scheme.count)
+    }
     host = host.prefix { $0 != "/" }
     let name = host == "index.docker.io" || host == "registry-1.docker.io" ? "docker.io" : host.lowercased()
     return name == reference.host.lowercased()

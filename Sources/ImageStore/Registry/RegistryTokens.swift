@@ -72,7 +72,9 @@ extension RegistryClient {
 
   /// A registry names the place where secrets go: over TLS, or on this machine for a registry on it.
   private func requireTrusted(_ realm: String, by repository: Repository) throws(ImageError) {
-    guard let origin = RegistryOrigin(url: realm) else { throw denied(repository, "its token service has no web address") }
+    guard let origin = RegistryOrigin(url: realm) else {
+      throw denied(repository, "its token service has no web address")
+    }
     if origin.isSecure { return }
     let isKnown = !RegistryOrigin(registry: origin.name, insecure: configuration.insecure).isSecure
     guard isKnown, !repository.origin.isSecure else {

@@ -174,7 +174,9 @@ extension ArchivedImage {
   private static func names(of top: Descriptor) throws(ImageError) -> (tags: Set<String>, digests: Set<String>) {
     let annotations = top.annotations ?? [:]
     // A bare word is a tag without a name (image-spec, annotations.md), of which nothing can be made.
-    let inner = annotations["org.opencontainers.image.ref.name"].flatMap { $0.contains { "/:".contains($0) } ? $0 : nil }
+    let inner = annotations["org.opencontainers.image.ref.name"].flatMap {
+      $0.contains { "/:".contains($0) } ? $0 : nil
+    }
     guard let text = annotations["io.containerd.image.name"] ?? inner else { return ([], []) }
     let reference = try ImageReference(text)
     let digest = "\(reference.name)@\(top.digest)"

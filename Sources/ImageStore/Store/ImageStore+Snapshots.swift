@@ -71,7 +71,8 @@ extension ImageStore {
       if let top = record.chainIDs.last {
         let root = try status(of: openTrustedDirectory(directory.diff(top)))
         let upper = try openTrustedDirectory(work + "/fs")
-        try EntryAttributes(uid: root.st_uid, gid: root.st_gid, mode: root.st_mode & 0o7777).apply(to: upper, path: .root)
+        try EntryAttributes(uid: root.st_uid, gid: root.st_gid, mode: root.st_mode & 0o7777).apply(
+          to: upper, path: .root)
       }
       // Not synced: after a power loss no container is alive to need it.
       try writePrivately(Array(try JSONEncoder().encode(record)), to: work + "/snapshot.json", synced: false)

@@ -37,8 +37,8 @@ package final class ImageStore: Sendable {
     directory = try StoreDirectory(root: root)
     self.configuration = configuration
     self.logger = logger
-    layers = LayerStore(directory, limits: configuration.limits)
     sweeper = Sweeper(directory, logger: logger)
+    layers = LayerStore(directory, limits: configuration.limits, sweeper: sweeper)
     registry = RegistryClient(configuration, directory: directory)
     try recover()
   }
@@ -106,8 +106,10 @@ package final class ImageStore: Sendable {
       mountpoint: directory.root, usedBytes: size.bytes, inodesUsed: size.inodes, timestamp: WallClock.now())
   }
 
-  /// Gives up what is running and waits for its end.
+  /// Gives up what is running. What waits for its removal is removed at the next start.
   package func shutdown() async {
+    await pulls.cancelAll()
+    await unpacks.cancelAll()
     await registry.shutdown()
     await sweeper.shutdown()
   }
@@ -191,39 +193,4 @@ extension ImageStore {
     else { return nil }
     return (record, document)
   }
-}
-
-/// Removes in the background what has lost its name.
-final class Sweeper: Sendable {
-  private let directory: StoreDirectory
-  private let logger: Logger
-  private let pool = BlockingPool(threads: 1)
-  private let last = Mutex<Task<Void, Never>?>(nil)
-
-  init(_ directory: StoreDirectory, logger: Logger) {
-    self.directory = directory
-    self.logger = logger
-  }
-
-  /// - Parameter paths: below the store's `tmp`.
-  func discard(_ paths: [String]) {
-    guard !paths.isEmpty else { return }
-    last.withLock { last in
-      let before = last
-      // Unstructured: nobody waits for it but shutdown, which finds the newest here, and that waits for those before.
-      last = Task { [directory, logger, pool] in
-        await before?.value
-        for path in paths {
-          do {
-            try await pool.run { try directory.discard(path) }
-          } catch {
-            logger.warning("cannot remove", metadata: ["path": "\(path)", "error": "\(error)"])
-          }
-        }
-      }
-    }
-  }
-
-  /// Waits until all that was given up is gone.
-  func shutdown() async { await last.withLock { $0 }?.value }
 }

@@ -29,12 +29,14 @@ final class LayerStore: Sendable {
 
   let directory: StoreDirectory
   private let limits: ImageLimits
+  private let sweeper: Sweeper
   private let state = Mutex(State())
   /// Held while a layer gets or loses its final name, together with the change of `state` that goes with it.
   private let naming = Mutex(())
 
-  init(_ directory: StoreDirectory, limits: ImageLimits) {
+  init(_ directory: StoreDirectory, limits: ImageLimits, sweeper: Sweeper) {
     self.directory = directory
+    self.sweeper = sweeper
     self.limits = limits
   }
 
@@ -143,7 +145,7 @@ final class LayerStore: Sendable {
       guard synced == 0 else { throw ImageError.call("sync", "the image store", -synced) }
       try name(work, layer.chainID, size)
     } catch {
-      try? directory.discard(work)
+      sweeper.discard([work])
       throw error as? SystemCallError == nil ? error : ImageError(.system, "unpack layer \(layer.diffID): \(error)")
     }
   }
@@ -180,10 +182,10 @@ final class LayerStore: Sendable {
   private func name(_ work: String, _ chain: ContentDigest, _ size: LayerSize) throws(ImageError) {
     try naming.withLock { (_) throws(ImageError) in
       // Somebody else was faster: theirs is as good.
-      if contains(chain) { return try directory.discard(work) }
+      if contains(chain) { return sweeper.discard([work]) }
       let path = directory.layer(chain)
       // A directory that no record knows is left of something that went wrong.
-      if let aside = try directory.setAside(path) { try directory.discard(aside) }
+      if let aside = try directory.setAside(path) { sweeper.discard([aside]) }
       guard rename(work, path) == 0 else { throw ImageError.call("rename", path, errno) }
       try syncDirectory(of: path)
       state.withLock { $0.add(chain, size) }

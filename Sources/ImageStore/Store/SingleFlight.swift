@@ -60,6 +60,19 @@ final class SingleFlight<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     if isCancelled { continuation.resume(throwing: CancellationError()) }
   }
 
+  /// Sends everybody away, and waits for the work to end.
+  func cancelAll() async {
+    let flights = state.withLock { state in
+      defer { state.flights = [:] }
+      return Array(state.flights.values)
+    }
+    for flight in flights {
+      flight.task.cancel()
+      for waiter in flight.waiters.values { waiter.resume(throwing: CancellationError()) }
+    }
+    for flight in flights { await flight.task.value }
+  }
+
   private func finish(_ key: Key, _ number: UInt64, _ result: Result<Value, any Error>) {
     let waiters = state.withLock { state -> [CheckedContinuation<Value, any Error>] in
       guard let flight = state.flights[key], flight.number == number else { return [] }

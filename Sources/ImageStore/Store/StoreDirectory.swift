@@ -50,10 +50,10 @@ struct StoreDirectory: Sendable {
   }
 
   /// Removes something below `tmp`, whatever it is.
-  func discard(_ path: String) throws(ImageError) {
+  func discard(_ path: String, cancellation: CancellationFlag? = nil) throws {
     let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     let name = path.utf8[(slash.map(path.utf8.index(after:)) ?? path.startIndex)...]
-    var removal = TreeRemoval(scratch: temporary)
+    var removal = TreeRemoval(scratch: temporary, cancellation: cancellation)
     try removal.remove(Array(name), in: temporary)
   }
 }
