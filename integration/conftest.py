@@ -48,8 +48,7 @@ def archives() -> bytes:
 @pytest.fixture(scope="session")
 def shared(programs, node, archives):
     """The daemon that most cases share, with busybox loaded."""
-    daemon = Daemon(node).start()
-    daemon.client.load(archives)
+    daemon = Daemon(node).start().prepare(archives)
     yield daemon
     daemon.close()
 
@@ -94,7 +93,7 @@ def make_daemon(programs, archives):
         if start:
             daemon.start()
             if load:
-                daemon.client.load(archives)
+                daemon.prepare(archives)
         return daemon
 
     yield make

@@ -56,14 +56,15 @@ def test_processes_are_in_their_group_in_every_controller(daemon, pod):
     pid = container.info()["pid"]
     lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     placed = {line.split(":")[1]: line.split(":")[2] for line in lines}
-    wanted = {"memory", "cpu", "pids", "devices", "freezer"} if not UNIFIED else {""}
+    wanted = {"memory", "cpu", "pids", "devices"} if not UNIFIED else {""}
     for controller in wanted:
         assert container.id in placed[controller], (controller, lines)
 
 
 def test_a_command_runs_inside_the_containers_group(daemon, pod):
-    container = pod.run(SLEEPER)
-    assert container.id in container.shell("cat /proc/self/cgroup") or UNIFIED
+    """Seen from the container's cgroup namespace: at its root or below, never `..`."""
+    lines = pod.run(SLEEPER).shell("cat /proc/self/cgroup").splitlines()
+    assert lines and not [line for line in lines if ".." in line]
 
 
 def test_the_pods_parent_is_neither_limited_nor_removed(cri, daemon):

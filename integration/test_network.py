@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 
+import grpc
 import pytest
 
 from lib import wait
@@ -214,10 +215,59 @@ def test_network_ready_tells_the_truth(make_daemon):
         assert condition.reason and bridge in condition.message
 
 
-def test_port_mappings_are_refused_rather_than_ignored(cri):
-    import grpc
+def published(cri, host_port: int, **more):
+    """A pod with a server on 8080 that is published on the node."""
+    pod = cri.run_pod(port_mappings=[pb.PortMapping(container_port=8080, host_port=host_port, **more)])
+    serve(pod, "[::]:8080")
+    return pod
 
-    config = cri.pod_config(port_mappings=[pb.PortMapping(container_port=80, host_port=18080)])
-    refused = cri.refused("RunPodSandbox", config=config)
-    assert refused.code == grpc.StatusCode.UNIMPLEMENTED
-    assert "port" in refused.text
+
+def test_a_host_port_is_reached_from_outside_and_from_the_node(cri, daemon):
+    pod = published(cri, 18080)
+    node = daemon.node
+    assert "page" in node.outside.fetch(Node.ADDRESS, 18080)
+    assert "page" in node.outside.fetch(Node.ADDRESS6, 18080)
+    assert "page" in node.inside.fetch(Node.ADDRESS, 18080)
+    assert "page" in node.inside.fetch("127.0.0.1", 18080)
+    other = cri.run_pod().run(SLEEPER)
+    assert other.shell(f"timeout 5 wget -q -O - http://{Node.ADDRESS}:18080/") == "page\n"
+    pod.stop()
+    with pytest.raises(OSError):
+        node.outside.connect(Node.ADDRESS, 18080, timeout=1).close()
+
+
+def test_a_host_port_sees_the_clients_address(cri, daemon):
+    published(cri, 18081)
+    assert Node.OUTSIDE in daemon.node.outside.fetch(Node.ADDRESS, 18081, "/cgi-bin/who")
+
+
+def test_a_host_port_on_one_address_only(cri, daemon):
+    published(cri, 18082, host_ip="127.0.0.1")
+    assert "page" in daemon.node.inside.fetch("127.0.0.1", 18082)
+    with pytest.raises(OSError):
+        daemon.node.outside.connect(Node.ADDRESS, 18082, timeout=1).close()
+
+
+def test_a_host_port_that_another_pod_has_is_refused(cri, daemon):
+    first = published(cri, 18083)
+    refused = cri.refused("RunPodSandbox", config=cri.pod_config(
+        port_mappings=[pb.PortMapping(container_port=80, host_port=18083)]))
+    assert refused.code == grpc.StatusCode.FAILED_PRECONDITION and "18083" in refused.text
+    assert "page" in daemon.node.outside.fetch(Node.ADDRESS, 18083)
+    first.remove()
+    published(cri, 18083)
+    assert "page" in daemon.node.outside.fetch(Node.ADDRESS, 18083)
+
+
+@pytest.mark.parametrize("mapping", [
+    dict(container_port=80, host_port=70000), dict(container_port=0, host_port=80),
+    dict(container_port=80, host_port=-1),
+    dict(container_port=80, host_port=80, protocol=17), dict(container_port=80, host_port=80, host_ip="nonsense"),
+])
+def test_port_mappings_that_make_no_sense(cri, mapping):
+    refused = cri.refused("RunPodSandbox", config=cri.pod_config(port_mappings=[pb.PortMapping(**mapping)]))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_container_port_without_a_host_port_needs_nothing(cri):
+    assert cri.run_pod(port_mappings=[pb.PortMapping(container_port=80)]).ready

@@ -112,7 +112,8 @@ def test_a_pod_whose_shim_died_meanwhile_is_not_ready(daemon):
     assert (status.state, status.exit_code, status.reason) == (pb.CONTAINER_EXITED, 255, "Unknown")
     pod.stop()
     pod.remove()
-    assert not cri.pods() and not Census(daemon).owned()
+    assert not cri.pods()
+    wait.until(lambda: not Census(daemon).owned(), "end of all processes")
 
 
 def pod_pid(daemon, pod) -> int:

@@ -113,6 +113,14 @@ class Daemon:
     def tail(self, lines: int = 30) -> str:
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
 
+    def prepare(self, archive: bytes) -> Daemon:
+        """Loads an archive and lets one pod come and go: what is made only once is there before the first census."""
+        self.client.load(archive)
+        self.client.run_pod().remove()
+        links = self.node.inside.links
+        wait.until(lambda: not [name for name in links() if name.startswith("pod")], "end of the first pod's link")
+        return self
+
     # what it made
 
     def shims(self) -> list[int]:

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import threading
 import urllib.parse
@@ -103,12 +104,17 @@ class HostileRegistry:
         self.image, self.fault = image, fault
         self.requests: list[str] = []
         self.closing = threading.Event()
+        self.connections: list = []
         listener = space.listen()
         self.name = "127.0.0.1:%d" % listener.getsockname()[1]
         registry = self
 
         class Answer(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                registry.connections.append(self.connection)
 
             def log_message(self, *arguments) -> None:
                 pass
@@ -188,5 +194,10 @@ class HostileRegistry:
 
     def close(self) -> None:
         self.closing.set()
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
         self.server.shutdown()
         self.server.server_close()
