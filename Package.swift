@@ -14,13 +14,22 @@ let house: [SwiftSetting] = [
 let shimIsOrdinary = Context.environment["SWIFTLET_SHIM_ORDINARY"] == "1"
 
 /// Settings of what runs inside a pod's shim or as its pause process: no runtime, no Foundation, one module at a time.
+///
+/// The toolchain keeps Embedded Swift's standard library with the dynamic one only, so `--static-swift-stdlib`, which the
+/// daemon is built with, is taken back here; everything is linked in anyway.
 let embedded: [SwiftSetting] =
   [.unsafeFlags(["-Xcc", "-DCLINUX_WITH_LIBC"])]
   + (shimIsOrdinary
-    ? [] : [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize", "-parse-as-library"])])
+    ? []
+    : [
+      .enableExperimentalFeature("Embedded"),
+      .unsafeFlags(["-no-static-stdlib", "-wmo", "-Osize", "-parse-as-library"]),
+    ])
 
 /// Fully static, so that neither process needs anything from the node once it runs.
-let staticLink: [LinkerSetting] = [.unsafeFlags(["-Xclang-linker", "-static", "-Xlinker", "--gc-sections"])]
+let staticLink: [LinkerSetting] = [
+  .unsafeFlags(["-no-static-stdlib", "-Xclang-linker", "-static", "-Xlinker", "--gc-sections"])
+]
 
 /// The doors into a pod; not there beside an ordinary shim, which has no static library to link.
 let podDoors: [Target] =
@@ -40,7 +49,6 @@ let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix"
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
-
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(

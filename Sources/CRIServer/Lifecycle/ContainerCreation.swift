@@ -26,6 +26,9 @@ struct ContainerCreation: Sendable {
       request.hasSandboxConfig ? request.sandboxConfig.logDirectory : sandbox.config.logDirectory
     let spec = try ContainerSpec(
       config, in: surroundings(id, config, image: image, users: users, logDirectory: logDirectory))
+    if spec.request.namespaces.pid == .target {
+      _ = try daemon.target(spec.request.namespaces.targetID, in: sandbox.id)
+    }
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(image: image, key: id)
     do {

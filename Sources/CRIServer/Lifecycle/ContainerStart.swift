@@ -57,22 +57,13 @@ struct ContainerStart: Sendable {
         capabilities: CapabilitySet(mask: request.process.capabilities.bounding))
     }
     if request.namespaces.pid == .target {
-      request.namespaces.targetID = try target(request.namespaces.targetID).value
+      request.namespaces.targetID =
+        try daemon.target(request.namespaces.targetID, in: container.sandboxID).value
     }
     stages.begin("make cgroup")
     request.cgroup = try await cgroup(sandbox, record)
     stages.begin("start process")
     return try await shim.start(request)
-  }
-
-  /// - Throws: `failedPrecondition` unless the target is a running container of the same sandbox.
-  private func target(_ text: String) throws(RuntimeError) -> Identifier {
-    let field = "linux.security_context.namespace_options.target_id"
-    let target = try daemon.containers.get(text, field: field)
-    guard target.sandboxID == container.sandboxID, target.record.state == .running else {
-      throw RuntimeError(.failedPrecondition, "\(field): \(target.subject) does not run in the same sandbox")
-    }
-    return target.id
   }
 
   private func cgroup(
@@ -99,6 +90,19 @@ struct ContainerStart: Sendable {
     daemon.logger.info(
       "container is running",
       metadata: ["container": "\(container.id)", "name": "\(container.config.metadata.name)", "stages": "\(stages.summary)"])
+  }
+}
+
+extension Daemon {
+  /// The container whose PID namespace another one wants; looked at when that is created and again when it starts.
+  /// - Throws: `failedPrecondition` unless it is a running container of the same sandbox.
+  func target(_ text: String, in sandbox: Identifier) throws(RuntimeError) -> Identifier {
+    let field = "linux.security_context.namespace_options.target_id"
+    let target = try containers.get(text, field: field)
+    guard target.sandboxID == sandbox, target.record.state == .running else {
+      throw RuntimeError(.failedPrecondition, "\(field): \(target.subject) does not run in the same sandbox")
+    }
+    return target.id
   }
 }
 
