@@ -23,7 +23,7 @@ struct ArchiveContents: Sendable {
     let compression = Compression(of: archive)
     let file = FileSource(archive)
     let plain: any ByteSource = compression == .none ? file : try DecompressingSource(file, compression)
-    let source = MeasuringSource(plain, digest: .sha256, limit: limits.expandedBytes, cancellation: cancellation)
+    let source = MeasuringSource(plain, digest: nil, limit: limits.expandedBytes, cancellation: cancellation)
     let tar = try TarReader(source, limits: limits)
     while let entry = try tar.next() {
       try cancellation.check()

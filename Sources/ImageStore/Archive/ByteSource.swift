@@ -105,14 +105,15 @@ final class MeasuringSource: ByteSource {
   private let source: any ByteSource
   private let cancellation: CancellationFlag
   private let limit: UInt64
-  private var hasher: ContentHasher
+  private var hasher: ContentHasher?
   private(set) var count: UInt64 = 0
 
-  init(_ source: any ByteSource, digest: ContentDigest.Algorithm, limit: UInt64, cancellation: CancellationFlag) {
+  /// - Parameter digest: nil where nobody asks for it.
+  init(_ source: any ByteSource, digest: ContentDigest.Algorithm?, limit: UInt64, cancellation: CancellationFlag) {
     self.source = source
     self.cancellation = cancellation
     self.limit = limit
-    hasher = ContentHasher(digest)
+    hasher = digest.map(ContentHasher.init)
   }
 
   func next() throws -> UnsafeRawBufferPointer {
@@ -120,7 +121,7 @@ final class MeasuringSource: ByteSource {
     let bytes = try source.next()
     count += UInt64(bytes.count)
     guard count <= limit else { throw ImageError(.limit, "more than \(limit) bytes when unpacked") }
-    hasher.update(bytes)
+    hasher?.update(bytes)
     return bytes
   }
 
@@ -129,8 +130,8 @@ final class MeasuringSource: ByteSource {
     while try !next().isEmpty {}
   }
 
-  /// Of all that has passed.
-  var digest: ContentDigest { hasher.finish() }
+  /// Of all that has passed; nil when it was not asked for.
+  var digest: ContentDigest? { hasher?.finish() }
 }
 
 /// Hands a source to libarchive and keeps the error that a C callback cannot throw.

@@ -94,7 +94,7 @@ final class TarReader {
   }
 
   private func bytes(_ text: UnsafePointer<CChar>?) -> [UInt8]? {
-    text.map { text in (0..<strlen(text)).map { UInt8(bitPattern: text[$0]) } }
+    text.map { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
   }
 
   private func attributes(_ pointer: OpaquePointer) -> [(name: String, value: [UInt8])] {

@@ -15,6 +15,11 @@ struct EntryPath: Hashable, Sendable {
   init(cleaning raw: some Collection<UInt8>, limit: Int) throws(ImageError) {
     guard raw.count <= limit else { throw ImageError(.limit, "a name of \(raw.count) bytes, of \(limit) allowed") }
     guard !raw.contains(0) else { throw ImageError(.malformed, "the name \(printable(raw)) holds a NUL") }
+    // Nearly all names need no change.
+    guard !Self.isClean(raw) else {
+      bytes = Array(raw)
+      return
+    }
     var components: [ArraySlice<UInt8>] = []
     for part in Array(raw).split(separator: UInt8(ascii: "/")) {
       if part.elementsEqual(".".utf8) { continue }
@@ -27,6 +32,22 @@ struct EntryPath: Hashable, Sendable {
       }
     }
     bytes = Array(components.joined(separator: [UInt8(ascii: "/")]))
+  }
+
+  private static func isClean(_ raw: some Collection<UInt8>) -> Bool {
+    var length = 0
+    var dots = 0
+    for byte in raw {
+      if byte == UInt8(ascii: "/") {
+        if length == 0 || (length == dots && length < 3) { return false }
+        length = 0
+        dots = 0
+      } else {
+        length += 1
+        if byte == UInt8(ascii: ".") { dots += 1 }
+      }
+    }
+    return length > 0 && !(length == dots && length < 3)
   }
 
   private init(unchecked bytes: [UInt8]) { self.bytes = bytes }

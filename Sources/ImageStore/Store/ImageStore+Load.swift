@@ -45,7 +45,7 @@ extension ImageStore {
       for (index, layer) in document.layers.enumerated() {
         try await unpack(layer, above: Array(chains[..<index]), from: image.blobs[index])
       }
-      try await quick.run { [self] in try commit(document, tags: image.tags, digests: image.digests) }
+      try await durable.run { [self] in try commit(document, tags: image.tags, digests: image.digests) }
     } catch {
       try await releaseLayers(chains)
       throw error

@@ -41,7 +41,7 @@ extension ImageStore {
       let reference = repository.reference
       let tags: Set<String> = reference.digest == nil ? [reference.description] : []
       let digests: Set<String> = ["\(reference.name)@\(resolved.digest)"]
-      try await quick.run { [self] in try commit(document, tags: tags, digests: digests) }
+      try await durable.run { [self] in try commit(document, tags: tags, digests: digests) }
     } catch {
       try await releaseLayers(chains)
       throw error

@@ -21,6 +21,8 @@ package final class ImageStore: Sendable {
 
   /// For short calls on the path of a container's creation.
   let quick = BlockingPool(threads: 2)
+  /// For what waits for the disk to have written, and for `recording`.
+  let durable = BlockingPool(threads: 1)
   /// For unpacking, which takes long.
   let slow = BlockingPool(threads: 3)
   let sweeper: Sweeper
@@ -61,7 +63,7 @@ package final class ImageStore: Sendable {
   ///
   /// - Throws: ``ImageError`` of kind `ambiguous`, `invalidReference` or `system`.
   package func remove(_ text: String) async throws {
-    let aside: [String] = try await quick.run { [self] in
+    let aside: [String] = try await durable.run { [self] in
       try recording.withLock { _ in
         guard let record = try table.withLock({ try $0.find(text) }) else { return [] }
         let path = directory.record(record.id)

@@ -169,8 +169,9 @@ final class LayerStore: Sendable {
         try writer.apply(entry) { try tar.readData($0) }
       }
       try source.drain()
-      guard source.digest == layer.diffID else {
-        throw ImageError(.corrupt, "its content has the digest \(source.digest)")
+      let digest = source.digest
+      guard digest == layer.diffID else {
+        throw ImageError(.corrupt, "its content has the digest \(digest?.text ?? "")")
       }
       try writer.finish()
       return writer.size
@@ -180,15 +181,15 @@ final class LayerStore: Sendable {
   }
 
   private func name(_ work: String, _ chain: ContentDigest, _ size: LayerSize) throws(ImageError) {
+    let path = directory.layer(chain)
     try naming.withLock { (_) throws(ImageError) in
       // Somebody else was faster: theirs is as good.
       if contains(chain) { return sweeper.discard([work]) }
-      let path = directory.layer(chain)
       // A directory that no record knows is left of something that went wrong.
       if let aside = try directory.setAside(path) { sweeper.discard([aside]) }
       guard rename(work, path) == 0 else { throw ImageError.call("rename", path, errno) }
-      try syncDirectory(of: path)
       state.withLock { $0.add(chain, size) }
     }
+    try syncDirectory(of: path)
   }
 }
