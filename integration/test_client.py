@@ -70,7 +70,7 @@ class Swiftlet:
     def refused(self, code: int, *arguments: str, **more) -> str:
         done = self.run(*arguments, **more)
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert done.stderr.startswith("error:"), done.stderr
+        assert done.stderr.lower().startswith("error:"), done.stderr
         return done.stderr
 
     def play(self, text: str, *more: str) -> str:
@@ -147,7 +147,7 @@ def fetch(daemon, address: str) -> str:
 
 
 @pytest.mark.parametrize("change, words", [
-    (("image: busybox\n    command", "imgae: busybox\n    command"), ["imgae", "12"]),
+    (("image: busybox\n    command", "imgae: busybox\n    command"), ["imgae", ":11:"]),
     (("emptyDir: {}", "nfs: {server: x, path: /}"), ["nfs"]),
     (("kind: Pod", "kind: Deployment"), ["Deployment"]),
     (("memory: 32Mi", "memory: much"), ["much"]),

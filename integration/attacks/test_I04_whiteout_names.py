@@ -22,7 +22,9 @@ def test_odd_whiteouts(cri, pod, canary, clean, name):
         return
     if name == ".wh..wh..opq":  # legal: hides all of the layers below, busybox too
         return
-    assert pod.output("cat /after; ls /a", image="example.com/whiteout:v1") == "written after it\nkept\n"
+    hidden = "kept\n" if "opq" not in name else ""  # with a slash behind it still the mark, or ignored
+    assert pod.output("cat /after; ls /a", image="example.com/whiteout:v1") in (
+        "written after it\nkept\n", "written after it\n" + hidden)
 
 
 def test_a_whiteout_of_the_root_itself(cri, pod, clean):

@@ -10,6 +10,7 @@ from lib import images, oci, tar
 
 OPAQUE = tar.member(tar.opaque("d"))
 END = b"\0" * 1024
+REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DATA_LOSS}
 
 
 def load(cri, content: bytes) -> tuple[float, str]:
@@ -21,7 +22,7 @@ def load(cri, content: bytes) -> tuple[float, str]:
         cri.load(archive)
         return time.monotonic() - began, ""
     except grpc.RpcError as error:
-        assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED), error.details()
+        assert error.code() in REFUSALS, error.details()
         return time.monotonic() - began, error.details()
 
 
