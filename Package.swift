@@ -49,6 +49,8 @@ let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix"
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(
@@ -97,7 +99,7 @@ let package = Package(
     .target(
       name: "ImageStore",
       dependencies: [
-        "LinuxSystem", "RuntimeModel", "CArchive", logging, nioCore,
+        "LinuxSystem", "RuntimeModel", "CLinux", "CArchive", logging, nioCore, nioHTTP1,
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -145,9 +147,14 @@ let package = Package(
     .testTarget(
       name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "ShimProtocol", "RuntimeModel"], swiftSettings: house),
     .testTarget(
-      name: "ImageStoreKernelTests", dependencies: ["ImageStore", "LinuxSystem", "CLinux", logging],
+      name: "ImageStoreKernelTests",
+      dependencies: [
+        "ImageStore", "LinuxSystem", "RuntimeModel", "CLinux", logging, nioCore, nioPosix, nioHTTP1,
+      ],
       swiftSettings: house),
-    .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "RuntimeModel"], swiftSettings: house),
+    .testTarget(
+      name: "ImageStoreTests", dependencies: ["ImageStore", "RuntimeModel", nioCore, nioPosix, nioHTTP1],
+      swiftSettings: house),
     .testTarget(
       name: "LinuxSystemKernelTests", dependencies: ["LinuxSystem", "RuntimeModel", "CLinux", systemPackage],
       swiftSettings: house),
