@@ -92,9 +92,10 @@ def main() -> None:
                 runtime.one_alone()
                 if number < 3:
                     runtime.figures.alone.clear()  # warming up
+        alone = stages(daemon.output)
         for runtime in runtimes:
             runtime.many(options.pods, options.parallel)
-        report(options, runtimes, stages(daemon.output))
+        report(options, runtimes, alone)
     finally:
         if registry:
             registry.close()
@@ -110,7 +111,7 @@ def report(options, runtimes: list[Runtime], stage_lines: list[str]) -> None:
           "time\n")
     print("\n".join(table(runtimes)))
     if stage_lines:
-        print("\nWhere the time goes in the daemon (median call, ms):\n")
+        print("\nWhere the time of one pod goes, by the daemon's log (medians, ms):\n")
         print("\n".join(stage_lines))
     target = REPOSITORY / ".build"
     target.mkdir(exist_ok=True)

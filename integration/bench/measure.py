@@ -125,7 +125,6 @@ class Runtime:
             except grpc.RpcError as error:
                 if error.code() != grpc.StatusCode.UNIMPLEMENTED:
                     raise
-                del self.figures.alone[f"{method}, {count} pods"]
                 return
 
 
