@@ -145,7 +145,8 @@ let package = Package(
     .testTarget(
       name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
     .testTarget(
-      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "ShimProtocol", "RuntimeModel"], swiftSettings: house),
+      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "ShimProtocol", "RuntimeModel"],
+      swiftSettings: house),
     .testTarget(
       name: "ImageStoreKernelTests",
       dependencies: [

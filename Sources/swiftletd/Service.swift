@@ -1,7 +1,7 @@
 import CRIServer
-import Glibc
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import Glibc
 import LinuxSystem
 import Logging
 import Synchronization

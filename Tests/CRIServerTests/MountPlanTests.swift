@@ -6,7 +6,8 @@ import Testing
 @testable import CRIServer
 
 @Suite struct MountPlanTests {
-  private static let files = MountPlan.SandboxFiles(hosts: "/r/hosts", hostname: "/r/hostname", resolvConf: "/r/resolv.conf")
+  private static let files = MountPlan.SandboxFiles(
+    hosts: "/r/hosts", hostname: "/r/hostname", resolvConf: "/r/resolv.conf")
 
   private static func plan(_ mounts: [Runtime_V1_Mount], privileged: Bool = false) throws -> MountPlan {
     try MountPlan(
@@ -27,7 +28,8 @@ import Testing
 
   @Test func defaultsAreThereAndParentsComeFirst() throws {
     let destinations = try Self.plan([Self.mount("/a/b/c"), Self.mount("/a")]).mounts.map(\.destination)
-    #expect(Set(["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/etc/hosts"]).isSubset(of: destinations))
+    #expect(
+      Set(["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/etc/hosts"]).isSubset(of: destinations))
     let parent = try #require(destinations.firstIndex(of: "/a"))
     let child = try #require(destinations.firstIndex(of: "/a/b/c"))
     #expect(parent < child)

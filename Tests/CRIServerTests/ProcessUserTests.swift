@@ -18,10 +18,12 @@ import Testing
   }
 
   /// Text of an image's User, uid, gid; nil where it must be refused.
-  @Test(arguments: [
-    ("", 0, 0), ("root", 0, 0), ("web", 1000, 1001), ("1000", 1000, 1001), ("1000:5", 1000, 5), ("web:video", 1000, 44),
-    ("7", 7, 0), ("1", 1, 0), ("01", 1, 0), ("2147483647", 2_147_483_647, 0),
-  ] as [(String, UInt32, UInt32)])
+  @Test(
+    arguments: [
+      ("", 0, 0), ("root", 0, 0), ("web", 1000, 1001), ("1000", 1000, 1001), ("1000:5", 1000, 5),
+      ("web:video", 1000, 44),
+      ("7", 7, 0), ("1", 1, 0), ("01", 1, 0), ("2147483647", 2_147_483_647, 0),
+    ] as [(String, UInt32, UInt32)])
   func imageUser(_ text: String, _ uid: UInt32, _ gid: UInt32) throws {
     let user = try Self.resolve(image: text)
     #expect(user.uid == uid && user.gid == gid)

@@ -15,7 +15,9 @@ import Testing
   }
 
   /// The CRI's number, the kernel's.
-  @Test(arguments: [(8, 1), (10, 2), (13, 9), (18, 3), (23, 15), (29, 10), (30, 12), (32, 28), (35, 34), (50, 49), (51, 50), (65, 64)])
+  @Test(arguments: [
+    (8, 1), (10, 2), (13, 9), (18, 3), (23, 15), (29, 10), (30, 12), (32, 28), (35, 34), (50, 49), (51, 50), (65, 64),
+  ])
   func stopSignalsOfTheCRI(_ cri: Int, _ kernel: UInt32) throws {
     let signal = try #require(Runtime_V1_Signal(rawValue: cri))
     #expect(try StopSignal.resolve(signal, image: "SIGINT") == kernel)
@@ -41,7 +43,9 @@ import Testing
 
   @Test func theVisibleMountDecidesThePropagation() {
     let mounts = HostMounts(
-      mountinfo: "1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /a\\040b rw shared:3 master:1 - tmpfs t rw\n3 1 0:5 / /c rw master:1 - tmpfs t rw\n")
+      mountinfo:
+        "1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /a\\040b rw shared:3 master:1 - tmpfs t rw\n3 1 0:5 / /c rw master:1 - tmpfs t rw\n"
+    )
     #expect(mounts.propagation(of: "/a b/x") == .shared)
     #expect(mounts.propagation(of: "/c/d") == .slave)
     #expect(mounts.propagation(of: "/cd") == .private)

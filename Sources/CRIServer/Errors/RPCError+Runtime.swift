@@ -44,8 +44,11 @@ extension ShimCallError: RPCErrorConvertible {
 
 extension SystemCallError: RPCErrorConvertible {
   package var rpcErrorCode: RPCError.Code {
-    [.noSpace, .diskQuotaExceeded, .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .resourceTemporarilyUnavailable]
-      .contains(errno) ? .resourceExhausted : .internalError
+    [
+      .noSpace, .diskQuotaExceeded, .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory,
+      .resourceTemporarilyUnavailable,
+    ]
+    .contains(errno) ? .resourceExhausted : .internalError
   }
   package var rpcErrorMessage: String { description }
 }

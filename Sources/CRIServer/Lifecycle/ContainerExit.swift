@@ -66,7 +66,8 @@ extension Daemon {
     do {
       try await threads.run { [cgroups] in try cgroups.cgroup(at: path).remove(deadline: .seconds(1)) }
     } catch {
-      logger.warning("a container's cgroup is still there", metadata: ["container": "\(container.id)", "error": "\(error)"])
+      logger.warning(
+        "a container's cgroup is still there", metadata: ["container": "\(container.id)", "error": "\(error)"])
     }
   }
 }

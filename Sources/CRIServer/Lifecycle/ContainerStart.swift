@@ -89,7 +89,9 @@ struct ContainerStart: Sendable {
     }
     daemon.logger.info(
       "container is running",
-      metadata: ["container": "\(container.id)", "name": "\(container.config.metadata.name)", "stages": "\(stages.summary)"])
+      metadata: [
+        "container": "\(container.id)", "name": "\(container.config.metadata.name)", "stages": "\(stages.summary)",
+      ])
   }
 }
 

@@ -22,7 +22,8 @@ struct ContainerStop: Sendable {
     }
     try await signal(StopSignal.kill, all: true)
     if await container.exited.wait(timeout: Self.patience) { return }
-    daemon.logger.warning("a container survives SIGKILL; its cgroup is killed", metadata: ["container": "\(container.id)"])
+    daemon.logger.warning(
+      "a container survives SIGKILL; its cgroup is killed", metadata: ["container": "\(container.id)"])
     if let path = daemon.cgroupPath(of: container) {
       try await daemon.threads.run { [cgroups = daemon.cgroups] in try cgroups.cgroup(at: path).kill() }
     }

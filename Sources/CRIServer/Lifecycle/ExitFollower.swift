@@ -31,7 +31,8 @@ struct ExitFollower: Sendable {
         return
       } catch {
         // The store refused: the exit stays with the shim, and the next round brings it again.
-        daemon.logger.error("an exit could not be recorded", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+        daemon.logger.error(
+          "an exit could not be recorded", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
         do { try await Task.sleep(for: .seconds(1)) } catch { return }
       }
     }
@@ -59,7 +60,8 @@ struct ExitFollower: Sendable {
         try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
       }
     } catch {
-      daemon.logger.error("a pod without shim is not fully released", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+      daemon.logger.error(
+        "a pod without shim is not fully released", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
     }
   }
 }

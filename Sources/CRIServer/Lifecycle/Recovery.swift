@@ -45,7 +45,8 @@ struct Recovery: Sendable {
       daemon.containers.insert(
         Container(record: record, config: config), id: record.id, name: record.metadata.key(in: record.sandboxID))
     } catch {
-      daemon.logger.error("a container record is skipped", metadata: ["container": "\(record.id)", "error": "\(error)"])
+      daemon.logger.error(
+        "a container record is skipped", metadata: ["container": "\(record.id)", "error": "\(error)"])
     }
   }
 

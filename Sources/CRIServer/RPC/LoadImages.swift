@@ -1,6 +1,6 @@
 import CRIProtocol
-import Glibc
 import GRPCCore
+import Glibc
 import ImageStore
 import LinuxSystem
 import RuntimeModel

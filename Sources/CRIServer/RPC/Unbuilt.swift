@@ -106,31 +106,36 @@ extension RuntimeService {
   }
 
   func streamPodSandboxes(
-    request: Runtime_V1_StreamPodSandboxesRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxesResponse>, context: ServerContext
+    request: Runtime_V1_StreamPodSandboxesRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxesResponse>,
+    context: ServerContext
   ) async throws {
     throw unbuilt("StreamPodSandboxes")
   }
 
   func streamContainers(
-    request: Runtime_V1_StreamContainersRequest, response: RPCWriter<Runtime_V1_StreamContainersResponse>, context: ServerContext
+    request: Runtime_V1_StreamContainersRequest, response: RPCWriter<Runtime_V1_StreamContainersResponse>,
+    context: ServerContext
   ) async throws {
     throw unbuilt("StreamContainers")
   }
 
   func streamContainerStats(
-    request: Runtime_V1_StreamContainerStatsRequest, response: RPCWriter<Runtime_V1_StreamContainerStatsResponse>, context: ServerContext
+    request: Runtime_V1_StreamContainerStatsRequest, response: RPCWriter<Runtime_V1_StreamContainerStatsResponse>,
+    context: ServerContext
   ) async throws {
     throw unbuilt("StreamContainerStats")
   }
 
   func streamPodSandboxStats(
-    request: Runtime_V1_StreamPodSandboxStatsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxStatsResponse>, context: ServerContext
+    request: Runtime_V1_StreamPodSandboxStatsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxStatsResponse>,
+    context: ServerContext
   ) async throws {
     throw unbuilt("StreamPodSandboxStats")
   }
 
   func streamPodSandboxMetrics(
-    request: Runtime_V1_StreamPodSandboxMetricsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxMetricsResponse>, context: ServerContext
+    request: Runtime_V1_StreamPodSandboxMetricsRequest, response: RPCWriter<Runtime_V1_StreamPodSandboxMetricsResponse>,
+    context: ServerContext
   ) async throws {
     throw unbuilt("StreamPodSandboxMetrics")
   }

@@ -61,7 +61,8 @@ struct SandboxPlan: Sendable {
     guard !parts.contains(where: { $0.hasSuffix(".slice") }) else {
       throw RuntimeError(
         .invalidArgument,
-        "\(field): \"\(text)\" is in systemd's form; this runtime uses cgroupfs: set kubelet's cgroupDriver to cgroupfs")
+        "\(field): \"\(text)\" is in systemd's form; this runtime uses cgroupfs: set kubelet's cgroupDriver to cgroupfs"
+      )
     }
     do {
       return try CgroupHierarchy.checkedPath(text)

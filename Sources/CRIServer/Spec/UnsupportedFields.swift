@@ -37,7 +37,8 @@ enum UnsupportedFields {
     if let apparmor {
       try refuse(apparmor.profileType != .unconfined, "\(context).apparmor", because: "AppArmor profiles are")
     } else {
-      try refuse(!["", "unconfined"].contains(profile), "\(context).apparmor_profile", because: "AppArmor profiles are")
+      try refuse(
+        !["", "unconfined"].contains(profile), "\(context).apparmor_profile", because: "AppArmor profiles are")
     }
   }
 
