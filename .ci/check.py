@@ -182,18 +182,27 @@ def functions(path: pathlib.Path) -> list[tuple[int, str]]:
     return found
 
 
-def longest() -> None:
+def measured() -> list[tuple[str, int, list[tuple[int, str]]]]:
+    """Files and functions, longest first, each kind with its budget in lines."""
     files = [path for top in ("Sources", "Tests") for path in swift_files(top)]
     sized = sorted(((len(path.read_text().splitlines()), str(path)) for path in files), reverse=True)
     blocks = sorted((block for path in files for block in functions(path)), reverse=True)
-    for title, items, budget in (("files", sized, 400), ("functions", blocks, 60)):
-        over = sum(length > budget for length, _ in items)
-        print(f"longest {title} ({len(items)} in all, {over} over {budget} lines):")
+    return [("files", 400, sized), ("functions", 60, blocks)]
+
+
+def sizes() -> list[str]:
+    return [f"{place}: {length} lines, {budget} allowed"
+            for _, budget, items in measured() for length, place in items if length > budget]
+
+
+def longest() -> None:
+    for title, _, items in measured():
+        print(f"longest {title} ({len(items)} in all):")
         for length, place in items[:10]:
             print(f"  {length:5} {place}")
 
 
-CHECKS = [imports, package, formatted, generated, tree, forbidden, path_calls, python, readme]
+CHECKS = [imports, package, formatted, generated, tree, forbidden, path_calls, sizes, python, readme]
 
 
 def main() -> int:

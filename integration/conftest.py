@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lib import images, oci  # noqa: E402
+from lib import images, oci, wait  # noqa: E402
 from lib.census import Census  # noqa: E402
 from lib.cri import Client  # noqa: E402
 from lib.daemon import Daemon, binaries  # noqa: E402
@@ -104,13 +104,15 @@ def make_daemon(programs, archives):
 
 
 @pytest.fixture
-def clean(cri):
+def clean(cri, daemon):
     """Removes every image but busybox after the case."""
     yield
     cri.remove_all()
     for image in cri.images():
         if image.id != images.busybox().id:
             cri.remove_image(image.id)
+    trash = daemon.root / "images" / "tmp"  # where removed layers wait for their end, which may take a while
+    wait.until(lambda: not list(trash.iterdir()), "end of removed layers", 60)
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_no_address_left(make_daemon):
     """A /29 has five: all but network, gateway and broadcast. The sixth pod is refused and leaves nothing."""
     from lib.census import Census
 
-    daemon = make_daemon(network={"pod_cidrs": ["10.244.99.0/29"]})
+    daemon = make_daemon(network={"pod_cidrs": ["10.244.99.0/29"]}, load=False)
     cri = daemon.client
     pods = [cri.run_pod() for _ in range(5)]
     assert len({pod.ip for pod in pods}) == 5

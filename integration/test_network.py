@@ -82,8 +82,8 @@ def test_the_node_reaches_its_pods(cri, daemon, family):
     assert "page" in daemon.node.inside.fetch(address, 8080)
 
 
-@pytest.mark.parametrize("outside, node", [(Node.OUTSIDE, Node.ADDRESS), (Node.OUTSIDE6, Node.ADDRESS6)])
-def test_the_world_sees_the_nodes_address(cri, daemon, outside, node):
+@pytest.mark.parametrize("outside, expected", [(Node.OUTSIDE, Node.ADDRESS), (Node.OUTSIDE6, Node.ADDRESS6)])
+def test_the_world_sees_the_nodes_address(cri, daemon, outside, expected):
     """Masquerade: the world knows no pod and would have nowhere to answer to."""
     container = cri.run_pod().run(SLEEPER)
     with contextlib.closing(daemon.node.outside.listen(outside)) as listener:
@@ -104,7 +104,7 @@ def test_the_world_sees_the_nodes_address(cri, daemon, outside, node):
         host = f"[{outside}]" if ":" in outside else outside
         assert container.shell(f"timeout 8 wget -q -O - http://{host}:{port}/") == "world\n"
         thread.join()
-    assert peers == [node]
+    assert peers == [expected]
 
 
 def test_what_a_pods_namespace_holds(cri, daemon):
