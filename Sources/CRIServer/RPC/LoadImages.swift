@@ -26,11 +26,16 @@ struct SwiftletService: Swiftlet_V1_Swiftlet.SimpleServiceProtocol {
       try await daemon.threads.run { try archive.append([UInt8](message.chunk)) }
     }
     var response = Swiftlet_V1_LoadImagesResponse()
-    response.images = try await daemon.images.load(archivePath: archive.path).map { image in
-      var loaded = Swiftlet_V1_LoadedImage()
-      loaded.id = image.id
-      loaded.names = image.repoTags
-      return loaded
+    do {
+      response.images = try await daemon.images.load(archivePath: archive.path).map { image in
+        var loaded = Swiftlet_V1_LoadedImage()
+        loaded.id = image.id
+        loaded.names = image.repoTags
+        return loaded
+      }
+    } catch let error as ImageError where error.kind == .corrupt {
+      // What came is whole, so what is wrong in it is the sender's mistake.
+      throw RuntimeError(.invalidArgument, error.message)
     }
     return response
   }
