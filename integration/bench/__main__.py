@@ -83,6 +83,8 @@ def main() -> None:
         if options.sockets:
             registry = Registry(Namespace.host(), pathlib.Path(scratch.name, "registry"), 5055)
             reference = registry.push("busybox", "latest", images.busybox())
+            # for a peer whose own sandbox image is out of reach: sandbox_image = "127.0.0.1:5055/pause:latest"
+            registry.push("pause", "latest", images.busybox().with_config(Entrypoint=["sleep", "1000000"], Cmd=[]))
         for path in options.sockets:
             runtime = Runtime(path.removeprefix("unix://"), reference, scratch.name)
             runtime.client.pull(reference)
