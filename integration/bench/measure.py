@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import socket
 import statistics
 import struct
@@ -25,6 +26,10 @@ from lib.stubs import pb
 ALONE = ["Version", "RunPodSandbox", "CreateContainer", "StartContainer", "pod up", "ExecSync", "PodSandboxStatus",
          "ContainerStatus", "ListContainers", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox",
          "pod down"]
+
+
+# Programs that run for a pod's sake beside the workload, of us and of the peers.
+HELPER = re.compile(rb"shim|pause|conmon")
 
 
 @dataclasses.dataclass
@@ -177,7 +182,6 @@ def helpers(new: set[int], daemon: int) -> int:
             words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[0] in (b"sh", b"sleep", b"/bin/sh", b"/bin/sleep", b""):
-            continue  # the workload, and kernel threads
-        total += field(pid, "smaps_rollup", "Pss")
+        if HELPER.search(os.path.basename(words[0])):
+            total += field(pid, "smaps_rollup", "Pss")
     return total
