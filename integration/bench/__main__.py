@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -16,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from bench.measure import ALONE, Runtime, p50  # noqa: E402
 from lib import images, oci  # noqa: E402
+from lib.census import controllers  # noqa: E402
 from lib.daemon import Daemon  # noqa: E402
 from lib.netns import Namespace, Node  # noqa: E402
 from lib.registry import Registry  # noqa: E402
@@ -104,6 +106,10 @@ def main() -> None:
         daemon.close()
         node.close()
         scratch.cleanup()
+        for top in controllers():  # what peers were told to use; empty by now
+            for directory, _, _ in os.walk(top / "swiftlet-bench", topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
 
 
 def report(options, runtimes: list[Runtime], stage_lines: list[str]) -> None:
