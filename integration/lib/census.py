@@ -174,7 +174,8 @@ class Census:
 
         wait.until(ended, "end of left processes")
         for controller in controllers():
-            for directory, _, _ in os.walk(controller / self.parent, topdown=False):
+            below = [directory for directory, _, _ in os.walk(controller / self.parent, topdown=False)]
+            for directory in below + ([] if SHARED else [controller / "swiftlet"]):  # that one only when it is empty
                 try:
                     os.rmdir(directory)
                 except OSError:
