@@ -19,8 +19,6 @@ package struct PrefixIndex<Value: Sendable>: Sendable {
 
   package var all: [Value] { Array(values.values) }
 
-  package var count: Int { values.count }
-
   /// - Parameter text: a whole identifier or its beginning; the empty text matches nothing.
   package func find(_ text: String) -> Match {
     if let id = Identifier(text) { return values[id].map(Match.one) ?? .none }

@@ -44,7 +44,7 @@ enum HostFiles {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// Names in a directory of ours; empty when it does not exist.
+  /// Names in a directory of the node; empty when it does not exist.
   static func list(_ path: String) -> [String] {
     guard let stream = opendir(path) else { return [] }
     defer { closedir(stream) }

@@ -10,8 +10,6 @@ final class Sandbox: Sendable {
   let namespaces: NamespaceChoice
   /// Stop, remove and whatever else changes the sandbox as a whole go through here one at a time.
   let lane = Lane()
-  /// Opens when the follower of this sandbox's exits has ended.
-  let followerEnded = Latch()
 
   private struct State: Sendable {
     var record: SandboxRecord

@@ -1,5 +1,4 @@
 import CRIProtocol
-import FoundationEssentials
 import GRPCCore
 import RuntimeModel
 import ShimProtocol
@@ -73,8 +72,6 @@ extension Container {
     let details = Details(
       pid: record.process?.pid ?? 0, sandboxID: sandboxID.value,
       argv: start.process.argv.map { String(decoding: $0, as: UTF8.self) }, cwd: start.process.cwd)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(details), as: UTF8.self)
+    return try verboseText(details)
   }
 }

@@ -1,5 +1,4 @@
 import CRIProtocol
-import FoundationEssentials
 import GRPCCore
 import RuntimeModel
 
@@ -64,8 +63,6 @@ extension Sandbox {
     let details = Details(
       pid: record.pause?.pid ?? 0, shimPid: record.shim?.pid ?? 0, hostInterface: record.lease?.hostInterface,
       mac: record.lease?.mac, cgroupParent: record.cgroupParent)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(details), as: UTF8.self)
+    return try verboseText(details)
   }
 }

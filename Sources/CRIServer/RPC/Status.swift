@@ -1,5 +1,4 @@
 import CRIProtocol
-import FoundationEssentials
 import GRPCCore
 import PodNetwork
 import RuntimeModel
@@ -60,8 +59,6 @@ extension Daemon {
       rootDir: configuration.root, stateDir: configuration.state, socket: configuration.socket,
       cgroupParent: configuration.cgroupParent, bridge: configuration.network.bridge,
       podCIDRs: configuration.network.podCIDRs)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(description), as: UTF8.self)
+    return try verboseText(description)
   }
 }

@@ -28,14 +28,9 @@ struct HostDevices: Sendable {
   }
 
   private static func walk(_ directory: String, depth: Int) -> [Node] {
-    guard depth < 8, let stream = opendir(directory) else { return [] }
-    defer { closedir(stream) }
+    guard depth < 8 else { return [] }
     var nodes: [Node] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      guard name != ".", name != "..", depth > 0 || !own.contains(name) else { continue }
+    for name in HostFiles.list(directory) where depth > 0 || !own.contains(name) {
       let path = directory + "/" + name
       var status = stat()
       guard lstat(path, &status) == 0 else { continue }
