@@ -6,7 +6,9 @@ import ctypes
 import os
 import pathlib
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -44,6 +46,14 @@ def network_namespace() -> int:
     thread.join()
     assert made, "unshare of the network failed"
     return made[0]
+
+
+def ignore_signal(number: int) -> None:
+    """By the system call, since glibc refuses signals 32 and 33."""
+    SYS_rt_sigaction = {"x86_64": 13, "aarch64": 134}[os.uname().machine]
+    action = struct.pack("=4Q", 1, 0, 0, 0)  # SIG_IGN, no flags, empty mask
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.syscall(SYS_rt_sigaction, number, action, None, 8) == 0, os.strerror(ctypes.get_errno())
 
 
 def image() -> pathlib.Path:
@@ -143,6 +153,9 @@ class Pod:
             high = os.dup2(first, 200), os.dup2(second, 201)
             os.dup2(high[0], 3, inheritable=True)
             os.dup2(high[1], 4, inheritable=True)
+            # Who starts a daemon may ignore any signal; 32 is one that glibc's own sigaction does not show.
+            for number in (signal.SIGUSR1, 32, signal.SIGRTMAX):
+                ignore_signal(number)
 
         process = subprocess.Popen(
             [programs() / "swiftlet-shim", "--id", self.id, "--dir", str(self.directory)], stdin=subprocess.DEVNULL,

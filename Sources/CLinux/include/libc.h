@@ -56,9 +56,8 @@ static inline int clinux_prctl(int option, unsigned long a, unsigned long b, uns
   return result < 0 ? -errno : result;
 }
 
-// SIG_IGN and SIG_DFL are casts in macros.
+// SIG_IGN is a cast in a macro.
 static inline int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }
-static inline int clinux_default_signal(int number) { return signal(number, SIG_DFL) == SIG_ERR ? -errno : 0; }
 
 // The peer of `fd` end of a pseudo terminal (TIOCGPTPEER is a macro with a cast, its argument not a pointer).
 static inline int clinux_pty_peer(int fd, int flags) {

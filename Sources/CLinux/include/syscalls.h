@@ -242,14 +242,25 @@ static inline int clinux_unblock_signals(void) {
   sigemptyset(&none);
   return sigprocmask(SIG_SETMASK, &none, NULL) == 0 ? 0 : -errno;
 }
+// The kernel's struct sigaction has at most these words: handler, flags, restorer, mask, in whatever order. Asked with
+// the system call, since glibc keeps signals 32 and 33 from its own sigaction, and who started us may ignore them.
+enum { clinux_sigaction_words = 4, clinux_sigset_size = 8 };
+
 // Bit n - 1 is set for each signal n that is ignored in this process.
 static inline uint64_t clinux_ignored_signals(void) {
   uint64_t ignored = 0;
-  for (int number = 1; number < 65; number++) {
-    struct sigaction action;
-    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN) ignored |= 1ULL << (number - 1);
+  for (int number = 1; number <= 64; number++) {
+    unsigned long action[clinux_sigaction_words] = {0};  // the handler comes first on every architecture of Debian's
+    if (syscall(SYS_rt_sigaction, number, NULL, action, clinux_sigset_size) == 0 && action[0] == (unsigned long)SIG_IGN)
+      ignored |= 1ULL << (number - 1);
   }
   return ignored;
+}
+
+// The default disposition again, of any signal from 1 to 64.
+static inline int clinux_default_signal(int number) {
+  const unsigned long action[clinux_sigaction_words] = {0};  // SIG_DFL, no flags, no restorer, empty mask
+  return clinux_result(syscall(SYS_rt_sigaction, number, action, NULL, clinux_sigset_size));
 }
 
 #endif
