@@ -50,7 +50,7 @@ extension HostSide {
       try batch.add(
         "create bridge", plan.bridge,
         RouteMessage.createBridge(
-          name: plan.bridge, group: plan.configuration.groupID, mac: plan.bridgeMAC, mtu: plan.mtu))
+          name: plan.bridge, group: plan.configuration.groupID, mac: plan.bridgeMAC, mtu: plan.mtu - 1))
     }
     let index = try index(of: plan.bridge, outcomes)
     try routes.run { batch throws(NetworkError) in
@@ -58,6 +58,8 @@ extension HostSide {
         "mark bridge", plan.bridge, tolerating: [EAFNOSUPPORT],
         RouteMessage.noLinkLocal(index, alias: LinkAlias.bridge))
       try batch.add("quieten bridge", plan.bridge, RouteMessage.quietBridge(index))
+      // Only a change makes the MTU ours (br_change_mtu): else the kernel lowers it to that of the smallest port.
+      try batch.add("set MTU \(plan.mtu) of", plan.bridge, RouteMessage.change(index, mtu: plan.mtu))
     }
     guard let link = try routes.link(index: index) else { throw .kernel("find", ENODEV, plan.bridge) }
     return link
@@ -183,12 +185,39 @@ extension HostSide {
   }
 }
 
-/// The MTU that a node's own way out has.
-func defaultMTU(_ routes: NetlinkSocket) throws(NetworkError) -> UInt32 {
-  for family in AddressFamily.allCases {
-    let ways = try routes.routes(family).filter { $0.destination.prefix == 0 && $0.interface != 0 }
-    guard let way = ways.min(by: { $0.metric < $1.metric }) else { continue }
-    if let mtu = try routes.link(index: way.interface)?.mtu, mtu >= 576 { return min(mtu, 65535) }
+/// The node's own way out, which packets to other nodes take too.
+struct Underlay: Sendable, Equatable {
+  var mtu: UInt32
+  /// Of the addresses that nodes know each other by.
+  var family: AddressFamily
+
+  /// The interface of the best default route, IPv4's where both families have one; 1500 where there is none.
+  init(_ routes: NetlinkSocket) throws(NetworkError) {
+    self.init(mtu: 1500, family: .ipv4)
+    for family in AddressFamily.allCases {
+      let ways = try routes.routes(family).filter { $0.destination.prefix == 0 && $0.interface != 0 }
+      guard let way = ways.min(by: { $0.metric < $1.metric }) else { continue }
+      guard let mtu = try routes.link(index: way.interface)?.mtu, mtu >= 576 else { continue }
+      self.init(mtu: min(mtu, 65535), family: family)
+      return
+    }
   }
-  return 1500
+
+  init(mtu: UInt32, family: AddressFamily) {
+    self.mtu = mtu
+    self.family = family
+  }
+
+  /// What is left for pods: an encapsulated packet must fit, since a lost ICMP message would stall connections.
+  /// - Throws: `configuration` where a tunnel leaves IPv6 less than it needs (RFC 8200 section 5).
+  func podMTU(_ configuration: NetworkConfiguration) throws(NetworkError) -> UInt32 {
+    if let mtu = configuration.mtu { return UInt32(mtu) }
+    let left = mtu - configuration.backend.overhead(family)
+    guard left < 1280, configuration.podCIDRs.contains(where: { $0.contains(":") }) else { return left }
+    if left < mtu {
+      throw .configuration(
+        key: "mtu", reason: "\(left) is all that the node's \(mtu) leaves inside a tunnel; IPv6 needs 1280")
+    }
+    return 1280
+  }
 }

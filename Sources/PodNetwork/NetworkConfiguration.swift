@@ -8,6 +8,27 @@ package struct NetworkConfiguration: Sendable, Hashable {
     case switched
   }
 
+  /// How packets reach the pods of other nodes.
+  package enum Backend: String, Sendable, Hashable, CaseIterable {
+    /// Not at all, or by routes that somebody else sets.
+    case none
+    /// A route by each peer, which must be on the same link.
+    case hostGateway = "host-gw"
+    /// A VXLAN tunnel (RFC 7348).
+    case vxlan
+    /// For each peer the first of both that works.
+    case auto
+
+    /// Bytes that a packet between nodes may grow by: Ethernet, VXLAN, UDP and the underlay's IP header.
+    /// - Parameter family: of the addresses that nodes have on the underlay.
+    func overhead(_ family: AddressFamily) -> UInt32 {
+      switch self {
+      case .none, .hostGateway: 0
+      case .vxlan, .auto: family == .ipv4 ? 50 : 70
+      }
+    }
+  }
+
   /// What to do about `net.bridge.bridge-nf-call-*tables`.
   package enum BridgeNfCall: String, Sendable, Hashable, CaseIterable {
     /// Write 0 and say so.
@@ -24,8 +45,9 @@ package struct NetworkConfiguration: Sendable, Hashable {
   package var clusterCIDRs = ["10.244.0.0/16", "fd44::/16"]
   /// Further destinations without address translation.
   package var nonMasqueradeCIDRs: [String] = []
-  /// nil: that of the default route's interface, else 1500.
+  /// Of pods and bridge. nil: that of the default route's interface, else 1500, less what the backend adds.
   package var mtu: Int?
+  package var backend = Backend.none
   package var masquerade = true
   package var addressing = Addressing.routed
   package var bridgeNfCall = BridgeNfCall.off

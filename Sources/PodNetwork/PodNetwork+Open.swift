@@ -35,9 +35,7 @@ extension PodNetwork {
     _ writer: SerialThread, _ logger: Logger
   ) throws(NetworkError) -> PodNetwork {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
-    let mtu = if let mtu = configuration.mtu { UInt32(mtu) } else { try defaultMTU(routes) }
-    let plan = NetworkPlan(
-      configuration, mtu: configuration.podCIDRs.contains { $0.contains(":") } ? max(1280, mtu) : mtu)
+    let plan = NetworkPlan(configuration, mtu: try Underlay(routes).podMTU(configuration))
     let host = try HostSide(plan: plan, routes: routes, logger: logger)
     try host.checkIPv6()
     let isNew = try host.findBridge() == nil

@@ -16,7 +16,7 @@ struct ConfigurationFile {
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
-    "bridge_nf_call", "group_id", "interface_prefix",
+    "backend", "bridge_nf_call", "group_id", "interface_prefix",
   ]
   private static let registryKeys: Set<String> = ["insecure"]
 
@@ -63,6 +63,7 @@ struct ConfigurationFile {
       network.groupID = number
     }
     network.addressing = try table.choice("addressing") ?? network.addressing
+    network.backend = try table.choice("backend") ?? network.backend
     network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
     do throws(NetworkError) {
       try network.validated()

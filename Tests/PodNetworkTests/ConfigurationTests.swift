@@ -53,4 +53,33 @@ import Testing
     let error = #expect(throws: NetworkError.self) { try configuration.validated() }
     #expect(error?.description == one.text)
   }
+
+  struct Size: Sendable, CustomTestStringConvertible {
+    var underlay: Underlay
+    var backend: NetworkConfiguration.Backend
+    var blocks = ["10.0.0.0/24", "fd44::/64"]
+    var asked: Int?
+    /// nil: refused.
+    var pods: UInt32?
+    var testDescription: String { "\(backend) over \(underlay), asked \(asked ?? 0): \(pods ?? 0)" }
+  }
+
+  @Test(arguments: [
+    Size(underlay: Underlay(mtu: 1500, family: .ipv4), backend: .none, pods: 1500),
+    Size(underlay: Underlay(mtu: 9000, family: .ipv4), backend: .hostGateway, pods: 9000),
+    Size(underlay: Underlay(mtu: 1500, family: .ipv4), backend: .vxlan, pods: 1450),
+    Size(underlay: Underlay(mtu: 1500, family: .ipv6), backend: .vxlan, pods: 1430),
+    Size(underlay: Underlay(mtu: 1500, family: .ipv4), backend: .auto, pods: 1450),
+    Size(underlay: Underlay(mtu: 1500, family: .ipv4), backend: .vxlan, asked: 1400, pods: 1400),
+    Size(underlay: Underlay(mtu: 1300, family: .ipv4), backend: .vxlan, pods: nil),
+    Size(underlay: Underlay(mtu: 1300, family: .ipv4), backend: .vxlan, blocks: ["10.0.0.0/24"], pods: 1250),
+    Size(underlay: Underlay(mtu: 1000, family: .ipv4), backend: .none, pods: 1280),
+  ])
+  func whatATunnelAddsIsTakenOffTheMTU(one: Size) {
+    var configuration = NetworkConfiguration()
+    configuration.podCIDRs = one.blocks
+    configuration.backend = one.backend
+    configuration.mtu = one.asked
+    #expect((try? one.underlay.podMTU(configuration)) == one.pods)
+  }
 }
