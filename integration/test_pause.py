@@ -9,52 +9,6 @@ from lib.cri import SLEEPER
 from lib.stubs import pb
 
 
-def stat(pid: int) -> list[str]:
-    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    return text[text.rindex(")") + 2:].split()
-
-
-def started(pid: int) -> int:
-    return int(stat(pid)[19])
-
-
-def test_pause_starts_first_and_sleeps(cri):
-    pod = cri.run_pod()
-    pause = pod.info()["pid"]
-    assert "pause" in pathlib.Path(f"/proc/{pause}/comm").read_text()
-    container = pod.run(SLEEPER)
-    assert started(pause) <= started(container.info()["pid"])
-    fields = stat(pause)
-    assert fields[0] == "S"
-    assert int(fields[11]) + int(fields[12]) <= 2  # clock ticks of processor time in its whole life
-
-
-def test_pause_outlives_its_containers(cri):
-    pod = cri.run_pod()
-    before = pod.info()["pid"], pod.ip
-    namespace = os.readlink(f"/proc/{before[0]}/ns/net")
-    for number in range(3):
-        container = pod.run(SLEEPER, name=f"c{number}")
-        os.kill(container.info()["pid"], signal.SIGKILL)
-        assert container.wait().exit_code == 137
-    assert (pod.info()["pid"], pod.ip) == before
-    assert os.readlink(f"/proc/{before[0]}/ns/net") == namespace
-    assert pod.ready
-    assert pod.output("echo still") == "still\n"
-
-
-def test_without_pause_the_pod_is_not_ready(cri):
-    pod = cri.run_pod()
-    pause = pod.info()["pid"]
-    os.kill(pause, signal.SIGKILL)
-    wait.until(lambda: not pod.ready, "the pod to be told not ready")
-    refused = pod.create_refused(["true"])
-    assert refused.code.name == "FAILED_PRECONDITION"
-    pod.stop()
-    pod.remove()
-    assert not cri.pods()
-
-
 def test_containers_end_with_a_killed_pause_that_was_their_process_one(cri):
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent))
     container = pod.run(SLEEPER)

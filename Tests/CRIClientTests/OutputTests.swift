@@ -1,3 +1,4 @@
+import CRIProtocol
 import Foundation
 import Testing
 import Yams
@@ -103,6 +104,19 @@ import Yams
     #expect(!Terminal(environment: objecting, dataIsTerminal: true, notesIsTerminal: true).coloursNotes)
     #expect(Shown.time(1_795_453_293_565_496_404) == .string("2026-11-23T17:01:33.565496404Z"))
     #expect(Shown.time(0) == .null)
+  }
+
+  @Test(
+    arguments: [
+      (Runtime_V1_PodSandboxState.sandboxReady, #"{"pid": 42}"#, Int64(42)), (.sandboxReady, #"{"pid": 0}"#, nil),
+      (.sandboxReady, #"{"shimPid": 42}"#, nil), (.sandboxReady, "no JSON", nil), (.sandboxReady, nil, nil),
+      (.sandboxNotready, #"{"pid": 42}"#, nil),
+    ] as [(Runtime_V1_PodSandboxState, String?, Int64?)])
+  func pauseOfASandboxIsWhatTheRuntimeTells(state: Runtime_V1_PodSandboxState, info: String?, pid: Int64?) {
+    var answer = Runtime_V1_PodSandboxStatusResponse()
+    answer.status.state = state
+    answer.info["info"] = info
+    #expect(answer.pausePid == pid)
   }
 }
 

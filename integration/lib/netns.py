@@ -44,9 +44,9 @@ def checked(result: int, call: str) -> int:
 
 
 class Namespace:
-    """A network namespace with its loopback up."""
+    """A network namespace, with its loopback up unless somebody else is to do that."""
 
-    def __init__(self) -> None:
+    def __init__(self, loopback: bool = True) -> None:
         def make() -> int:
             checked(LIBC.unshare(CLONE_NEWNET), "unshare")
             return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -54,13 +54,19 @@ class Namespace:
         self.fd = in_thread(make)
         self.inode = os.fstat(self.fd).st_ino
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
-        self.run("ip", "link", "set", "lo", "up")
+        if loopback:
+            self.run("ip", "link", "set", "lo", "up")
 
     @classmethod
     def host(cls) -> Namespace:
         """The one this process is in, as it is."""
+        return cls.of("self")
+
+    @classmethod
+    def of(cls, process: int | str) -> Namespace:
+        """The one that a process is in, as it is; held until `close`."""
         space = cls.__new__(cls)
-        space.fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        space.fd = os.open(f"/proc/{process}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         space.inode = os.fstat(space.fd).st_ino
         space.path = f"/proc/{os.getpid()}/fd/{space.fd}"
         return space

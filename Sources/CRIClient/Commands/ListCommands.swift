@@ -22,15 +22,15 @@ struct Pods: AsyncParsableCommand {
       return
     }
     let now = Clock.nanoseconds()
-    var table = Table("NAMESPACE", "POD", "STATE", "AGE", "IP", "CONTAINERS", "ID")
+    var table = Table("NAMESPACE", "POD", "STATE", "AGE", "IP", "CONTAINERS", "PAUSE", "ID")
     for sandbox in inventory.sandboxes {
       let containers = inventory.currentContainers(of: sandbox)
       let running = containers.count { $0.state == .containerRunning }
       table.add(
         Table.Cell(sandbox.metadata.namespace), Table.Cell(sandbox.metadata.name), Shown.state(sandbox.state),
         Table.Cell(Humane.age(nanoseconds: now - sandbox.createdAt)),
-        Table.Cell(statuses[sandbox.id]?.network.ip ?? ""), Table.Cell("\(running)/\(containers.count)"),
-        Table.Cell(Humane.shortID(sandbox.id)))
+        Table.Cell(statuses[sandbox.id]?.status.network.ip ?? ""), Table.Cell("\(running)/\(containers.count)"),
+        Table.Cell(statuses[sandbox.id]?.pausePid.map { "\($0)" } ?? ""), Table.Cell(Humane.shortID(sandbox.id)))
     }
     let values = inventory.sandboxes.map { sandbox in
       Shown.value(sandbox, statuses[sandbox.id], inventory.currentContainers(of: sandbox))
@@ -47,6 +47,9 @@ struct Ps: AsyncParsableCommand {
 
   @Flag(name: .shortAndLong, help: "Only ids, in full.")
   var quiet = false
+
+  @Flag(help: "The hidden process that holds each pod's namespaces, too, with its process id.")
+  var pause = false
 
   @OptionGroup var global: GlobalOptions
   @OptionGroup var output: OutputOptions
@@ -80,6 +83,23 @@ struct Ps: AsyncParsableCommand {
         Table.Cell(Humane.shortID(container.id)))
       values.append(Shown.value(container, namespace: namespace, pod: pod, image: image, status))
     }
+    if pause { try await addPauses(of: inventory.sandboxes, now: now, &table, &values) }
     try output.print(.list(values), table: table)
+  }
+
+  private func addPauses(
+    of sandboxes: [Runtime_V1_PodSandbox], now: Int64, _ table: inout Table, _ values: inout [Value]
+  ) async throws {
+    let answers = try await global.withRuntime { connection in
+      try await StatusQueries.sandboxes(sandboxes.map(\.id), connection)
+    }
+    for sandbox in sandboxes {
+      guard let pid = answers[sandbox.id]?.pausePid else { continue }
+      table.add(
+        Table.Cell(sandbox.metadata.namespace), Table.Cell(sandbox.metadata.name), Table.Cell(Shown.pauseName),
+        Shown.state(.containerRunning), Table.Cell(Humane.age(nanoseconds: now - sandbox.createdAt)), Table.Cell(""),
+        Table.Cell(""), Table.Cell("pid \(pid)"))
+      values.append(Shown.value(sandbox, pausePid: pid))
+    }
   }
 }

@@ -167,7 +167,7 @@ extension PodPlayer.Outcome {
     let ids = inventory.currentContainers(of: sandbox).map(\.id)
     let statuses = try await StatusQueries.containers(ids, connection)
     self.init(
-      pod: pod, sandbox: try await StatusQueries.sandboxes([sandbox.id], connection)[sandbox.id] ?? .init(),
+      pod: pod, sandbox: try await StatusQueries.sandboxes([sandbox.id], connection)[sandbox.id]?.status ?? .init(),
       containers: ids.compactMap { statuses[$0] }, isNew: false)
   }
 

@@ -36,10 +36,11 @@ enum Shown {
   private static let officialPrefix = "docker.io/library/"
 
   static func value(
-    _ sandbox: Runtime_V1_PodSandbox, _ status: Runtime_V1_PodSandboxStatus?, _ containers: [Runtime_V1_Container]
+    _ sandbox: Runtime_V1_PodSandbox, _ answer: Runtime_V1_PodSandboxStatusResponse?,
+    _ containers: [Runtime_V1_Container]
   ) -> Value {
     var addresses: [String] = []
-    if let network = status?.network, !network.ip.isEmpty {
+    if let network = answer?.status.network, !network.ip.isEmpty {
       addresses = [network.ip] + network.additionalIps.map(\.ip)
     }
     return .record([
@@ -48,7 +49,7 @@ enum Shown {
       "attempt": .int(Int64(sandbox.metadata.attempt)), "state": .string(state(sandbox.state).text),
       "createdAt": time(sandbox.createdAt), "ip": addresses.first.map(Value.string) ?? .null,
       "ips": .strings(addresses), "labels": .strings(sandbox.labels), "annotations": .strings(sandbox.annotations),
-      "runtimeHandler": .string(sandbox.runtimeHandler),
+      "runtimeHandler": .string(sandbox.runtimeHandler), "pausePid": answer?.pausePid.map(Value.int) ?? .null,
       "containers": .list(
         containers.map { container in
           .record([
@@ -78,6 +79,17 @@ enum Shown {
     }
     return value
   }
+
+  /// The process that holds a pod's namespaces, in the shape of its containers.
+  static func value(_ sandbox: Runtime_V1_PodSandbox, pausePid: Int64) -> Value {
+    .record([
+      "name": .string(pauseName), "pod": .string(sandbox.metadata.name),
+      "namespace": .string(sandbox.metadata.namespace), "podId": .string(sandbox.id), "pid": .int(pausePid),
+      "state": .string(state(.containerRunning).text), "createdAt": time(sandbox.createdAt),
+    ])
+  }
+
+  static let pauseName = "pause"
 
   /// RFC 3339 in UTC with nanoseconds; null for none.
   static func time(_ nanoseconds: Int64) -> Value {

@@ -1,4 +1,5 @@
 import CRIProtocol
+import Foundation
 import SwiftProtobuf
 
 /// Statuses of many objects, a bounded number of questions at a time. What is gone meanwhile is left out.
@@ -7,10 +8,14 @@ enum StatusQueries {
 
   static func sandboxes(
     _ ids: [String], _ connection: RuntimeConnection
-  ) async throws -> [String: Runtime_V1_PodSandboxStatus] {
+  ) async throws -> [String: Runtime_V1_PodSandboxStatusResponse] {
     try await each(ids) { id in
       try await connection.call("ask for a pod's status", deadline: .seconds(30)) { connection, options in
-        try await connection.runtime.podSandboxStatus(.with { $0.podSandboxID = id }, options: options).status
+        let request = Runtime_V1_PodSandboxStatusRequest.with {
+          $0.podSandboxID = id
+          $0.verbose = true
+        }
+        return try await connection.runtime.podSandboxStatus(request, options: options)
       }
     }
   }
@@ -36,6 +41,16 @@ enum StatusQueries {
       }
     }
     return Dictionary(zip(ids, statuses).compactMap { id, status in status.map { (id, $0) } }) { first, _ in first }
+  }
+}
+
+extension Runtime_V1_PodSandboxStatusResponse {
+  /// The hidden process that holds the namespaces of a ready sandbox; nil where the runtime tells of none. Others tell
+  /// it by the same name.
+  var pausePid: Int64? {
+    guard status.state == .sandboxReady, let text = info["info"] else { return nil }
+    guard case .int(let pid)? = (try? Value(json: Data(text.utf8)))?["pid"], pid > 0 else { return nil }
+    return pid
   }
 }
 
