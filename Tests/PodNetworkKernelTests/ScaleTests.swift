@@ -1,0 +1,78 @@
+import CNetlink
+import Glibc
+import RuntimeModel
+import Synchronization
+import Testing
+
+@testable import PodNetwork
+
+extension KernelTests {
+  @Suite struct ScaleTests {
+    /// What the kernel holds of the network, so that what came with pods can be seen to go with them.
+    struct Census: Equatable {
+      var links: Set<String>
+      var routes: Set<Route> = []
+      var neighbours: Set<Neighbour> = []
+      var rules: RuleFingerprint
+
+      init(_ network: PodNetwork) throws {
+        let socket = try NetlinkSocket(family: NETLINK_ROUTE)
+        links = try Set(socket.links().map(\.name))
+        for family in [AddressFamily.ipv4, .ipv6] { routes.formUnion(try socket.routes(family)) }
+        for family in [AF_INET, AF_INET6, AF_BRIDGE] { neighbours.formUnion(try socket.fixedNeighbours(family: family)) }
+        rules = try RuleFingerprint(network.plan, NetlinkSocket(family: NETLINK_NETFILTER))
+      }
+    }
+
+    /// Every pod has addresses of its own, the first, the middle and the last talk to each other, and afterwards the
+    /// kernel is as before, all within a time that only something quadratic would miss.
+    @Test(arguments: [500]) func manyPodsComeAndGo(count: Int) async throws {
+      var configuration = KernelRoom.configuration()
+      configuration.podCIDRs = ["10.244.0.0/21", "fd44:1::/64"]
+      try await KernelRoom.withNetwork(configuration) { network in
+        // What is made at the first use only, the rest of the anti-spoof sets among it.
+        do { _ = try await attach(1, network) }
+        try await allGone(network)
+        let before = try Census(network)
+        let begin = ContinuousClock.now
+        var pods = try await attach(count, network)
+        #expect(Set(pods.flatMap(\.lease.addresses)).count == 2 * count)
+        #expect(Set(pods.map(\.lease.hostInterface)).count == count)
+        try await talk(pods[0], pods[count / 2])
+        try await talk(pods[count / 2], pods[count - 1])
+        try await talk(pods[count - 1], pods[0])
+        for pod in pods { await network.detach(sandbox: pod.id, lease: pod.lease) }
+        pods = []
+        try await allGone(network)
+        let after = try Census(network)
+        #expect(after.links == before.links)
+        #expect(after.routes == before.routes)
+        #expect(after.neighbours == before.neighbours)
+        #expect(after.rules == before.rules)
+        #expect(network.ledger.withLock { $0.allocator.used } == 0)
+        #expect(ContinuousClock.now - begin < .seconds(30))
+      }
+    }
+
+    /// One after another, as the kernel's one lock has it anyway; detached at once when there is an error.
+    private func attach(_ count: Int, _ network: PodNetwork) async throws -> [Pod] {
+      var pods: [Pod] = []
+      for _ in 0..<count { pods.append(try await Pod(network)) }
+      if count == 1 { await network.detach(sandbox: pods[0].id, lease: pods[0].lease) }
+      return pods
+    }
+
+    private func talk(_ from: Pod, _ to: Pod) async throws {
+      let server = try await Endpoint.make(to.attachment.namespace, .tcp, port: 80)
+      let client = try await Endpoint.make(from.attachment.namespace, .tcp)
+      #expect(client.connect(to: to.lease.ipv4 ?? "", 80) == 0)
+      #expect(server.acceptedPeer() == from.lease.ipv4)
+    }
+
+    private func allGone(_ network: PodNetwork) async throws {
+      try await KernelRoom.eventually(within: .seconds(15), "all links are gone") {
+        network.ledger.withLock { $0.indexes.isEmpty }
+      }
+    }
+  }
+}
