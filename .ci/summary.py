@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Sums up the results of every runner: `summary.py DIRECTORY` with steps and *.xml in it.
 
-The last line is `N passed, N failed, N skipped`. A runner that broke without a failing test counts as one failure.
+The last line is `N passed, N failed, N skipped`. A runner that broke without a failing test counts as one failure, and
+the end of what it printed is shown.
 """
 
 import pathlib
@@ -10,6 +11,7 @@ import xml.etree.ElementTree as xml
 
 # Which files a step leaves behind.
 RUNNERS = {"check": "check.xml", "swift-tests": "swift-*.xml", "integration": "integration.xml"}
+TAIL = 40  # lines
 EXPECTED = ["install", "build", *RUNNERS]
 
 
@@ -34,6 +36,11 @@ def first_line(element) -> str:
     return text.splitlines()[0] if text else "no reason given"
 
 
+def tail(log: pathlib.Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([f"=== the end of {log.name}", *lines[-TAIL:]])
+
+
 def main() -> int:
     directory = pathlib.Path(sys.argv[1])
     steps = directory / "steps"
@@ -53,6 +60,7 @@ def main() -> int:
             failed.append(f"{name}: did not run")
         elif codes[name] and len(failed) == before:
             failed.append(f"{name}: ended with {codes[name]}")
+            print(tail(directory / f"{name}.log"))
         elif name in RUNNERS and not found:
             failed.append(f"{name}: left no results")
     for title, lines in (("skipped", skipped), ("failed", failed)):

@@ -14,7 +14,16 @@ final class FakeShim: Sendable {
     var descriptors: [Int32]
   }
 
-  let descriptor: Int32
+  /// Closed when both the fake and its reader are done with it: the reader of a test that is over must not find another
+  /// test's socket under the number.
+  private final class Socket: Sendable {
+    let descriptor: Int32
+    init(_ descriptor: Int32) { self.descriptor = descriptor }
+    deinit { close(descriptor) }
+  }
+
+  private let socket: Socket
+  var descriptor: Int32 { socket.descriptor }
   private let calls: AsyncStream<Call>.Continuation
   /// What the client asks, in order; ends with the connection.
   let requests: AsyncStream<Call>
@@ -22,12 +31,12 @@ final class FakeShim: Sendable {
 
   /// - Parameter reading: false for a shim that takes nothing from its socket until ``read()`` is called.
   init(descriptor: Int32, reading: Bool = true) {
-    self.descriptor = descriptor
+    socket = Socket(descriptor)
     (requests, calls) = AsyncStream.makeStream()
     if reading { read() }
   }
 
-  deinit { close(descriptor) }
+  deinit { die() }
 
   /// A client and the fake it is connected to.
   static func connected(reading: Bool = true) throws -> (ShimClient, FakeShim) {
@@ -36,14 +45,14 @@ final class FakeShim: Sendable {
   }
 
   func read() {
-    let descriptor = descriptor
+    let socket = socket
     let calls = calls
     DispatchQueue(label: "fake shim").async {
       var decoder = FrameDecoder(limit: FrameCodec.requestLimit)
       var buffer = [UInt8](repeating: 0, count: 4096)
       var descriptors: [Int32] = []
       while true {
-        let (count, received) = Self.receive(descriptor, &buffer)
+        let (count, received) = Self.receive(socket.descriptor, &buffer)
         descriptors += received
         guard count > 0, let frames = try? decoder.decode(Array(buffer[..<count]).span.bytes) else { break }
         for frame in frames {
