@@ -127,12 +127,13 @@ import Testing
     try await with({ $0.stallTimeout = .seconds(60) }) { fixture in
       fixture.registry.answer { _ in .init(isSilent: true) }
       let work = Task { try await fixture.resolve("a") }
-      while fixture.registry.requests.isEmpty { await Task.yield() }
+      // Not by yielding in a circle, which keeps a thread from the tests beside this one.
+      while fixture.registry.requests.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
       let elapsed = await ContinuousClock().measure {
         work.cancel()
         await #expect(throws: CancellationError.self) { try await work.value }
       }
-      #expect(elapsed < .seconds(2))
+      #expect(elapsed < .seconds(30), "by the cancellation, not by the end of patience")
     }
   }
 
