@@ -21,6 +21,7 @@ from lib.registry import HostileRegistry, Registry  # noqa: E402
 def pytest_sessionstart(session) -> None:
     if os.geteuid() != 0:
         pytest.exit("the integration tests need root: `make integration` as root", returncode=1)
+    os.umask(0o022)  # the trees that cases make are for other users, too
 
 
 @pytest.fixture(scope="session")
