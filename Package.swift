@@ -133,6 +133,13 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(name: "swiftlet", dependencies: ["CRIClient"], swiftSettings: house),
+    // Not shipped: `make bench`.
+    .executableTarget(
+      name: "network-bench",
+      dependencies: [
+        "PodNetwork", "RuntimeModel", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: house),
 
     // Tests. `…KernelTests` need root and opt in by SWIFTLET_KERNEL_TESTS=1.
     .testTarget(

@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     # doors
     "swiftletd": LOW | {"CRIServer", "ImageStore", "PodNetwork"},  # the two for their part of the configuration
     "swiftlet": {"CRIClient"},
+    "network-bench": LOW | {"PodNetwork"},  # not shipped
 }
 
 # Compiled with Embedded Swift: libc through CLinux, nothing else.
