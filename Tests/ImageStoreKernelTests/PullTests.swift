@@ -96,7 +96,7 @@ struct PullTests {
       let added = registry.add(layers: Self.layers(2), tags: "latest")
       registry.answer { $0.uri.hasSuffix(added.layers[0]) ? .init(isSilent: true) : nil }
       let pull = Task { try await fixture.store.pull("\(registry.host)/a", credentials: nil) }
-      while registry.count(added.layers[0]) == 0 { await Task.yield() }
+      while registry.count(added.layers[0]) == 0 { try await Task.sleep(for: .milliseconds(2)) }
       let elapsed = await ContinuousClock().measure {
         pull.cancel()
         await #expect(throws: CancellationError.self) { try await pull.value }

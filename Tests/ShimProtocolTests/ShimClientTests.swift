@@ -91,7 +91,7 @@ import Testing
       try await client.start(.with { $0.process.argv = [.init(payload)] })
     }
     // Nothing is read, so the first frame fills the socket; the second then waits behind it.
-    while await !isFull(shim.descriptor) { await Task.yield() }
+    while await !isFull(shim.descriptor) { try await Task.sleep(for: .milliseconds(2)) }
     let passed = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
     let expected = inode(of: passed)
     let second = Task { try await client.startSandbox(.init(), networkNamespace: passed) }
