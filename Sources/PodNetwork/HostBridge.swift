@@ -121,7 +121,9 @@ extension HostSide {
   func checkRoutes() throws(NetworkError) {
     for block in plan.podBlocks {
       for route in try routes.routes(block.family)
-      where route.destination.prefix > 0 && route.interface != bridge && route.destination.overlaps(block) {
+      where route.destination.prefix > 0 && route.interface != bridge && route.destination.overlaps(block)
+        && !route.isPeers
+      {
         let device = try routes.link(index: route.interface)?.name ?? "several interfaces"
         throw .routeOverlap(cidr: "\(block)", route: "\(route.destination) on \(device)")
       }

@@ -179,6 +179,19 @@ final class HostSide: @unchecked Sendable {
 
   func command(_ text: String) throws(NetworkError) { try engine.run(text) }
 
+  /// Lets the other nodes themselves in; idempotent.
+  func allow(nodes: Set<IPAddress>) throws(NetworkError) {
+    guard nodes != rules.nodes else { return }
+    let before = rules.nodes
+    rules.nodes = nodes
+    do throws(NetworkError) {
+      try engine.run(rules.nodesReplacement)
+    } catch {
+      rules.nodes = before
+      throw error
+    }
+  }
+
   func removeRules() throws(NetworkError) { try engine.run(rules.removal) }
 
   /// The anti-spoof sets must know an address before its pod talks.

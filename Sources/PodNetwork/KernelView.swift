@@ -1,5 +1,6 @@
 internal import CNetlink
 internal import Glibc
+internal import RuntimeModel
 
 /// One network interface as the kernel shows it.
 struct Link: Sendable, Equatable {
@@ -113,7 +114,8 @@ extension NetlinkSocket {
           Route(
             destination: AddressBlock(base ?? IPAddress(family, 0), prefix: Int(fixed.rtm_dst_len)),
             interface: Int32(bitPattern: attributes.uint32(Int(RTA_OIF.rawValue)) ?? 0),
-            metric: attributes.uint32(Int(RTA_PRIORITY.rawValue)) ?? 0))
+            metric: attributes.uint32(Int(RTA_PRIORITY.rawValue)) ?? 0,
+            isPeers: fixed.rtm_protocol == RouteMessage.peerProtocol))
       }
       return found
     }
@@ -166,7 +168,7 @@ extension NetlinkSocket {
     return try body()
   }
 
-  private func attribute(_ type: UInt16, _ value: [UInt8]) -> [UInt8] {
+  func attribute(_ type: UInt16, _ value: [UInt8]) -> [UInt8] {
     let length = UInt16(4 + value.count)
     let padding = [UInt8](repeating: 0, count: -value.count & 3)
     return withUnsafeBytes(of: (length, type)) { Array($0) } + value + padding
@@ -183,6 +185,8 @@ struct Route: Sendable, Hashable {
   /// 0 for a route over several hops.
   var interface: Int32
   var metric: UInt32
+  /// One of ours to another node's pods.
+  var isPeers = false
 }
 
 struct Neighbour: Sendable, Hashable {

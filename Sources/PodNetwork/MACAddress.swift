@@ -1,3 +1,5 @@
+internal import RuntimeModel
+
 /// An Ethernet address.
 struct MACAddress: Sendable, Hashable, CustomStringConvertible {
   var bytes: [UInt8]

@@ -1,3 +1,5 @@
+internal import RuntimeModel
+
 /// The `[network]` table of the configuration file (NETWORK.md 3); the defaults work with no file.
 package struct NetworkConfiguration: Sendable, Hashable {
   /// How pods of one node reach each other.
@@ -55,20 +57,24 @@ package struct NetworkConfiguration: Sendable, Hashable {
   package var groupID: UInt32 = 4242
   /// Host ends are named by this and 8 hexadecimal digits.
   package var interfacePrefix = "pod"
+  /// The interface that leads to the other nodes, or one of its addresses; nil: that of the default route.
+  package var underlay: String?
+  package var vxlan = TunnelConfiguration()
   /// A directory where the address cursor survives a restart; nil: the search starts above the highest live address.
   package var stateDirectory: String?
 
   /// The defaults.
   package init() {}
 
+  /// - Parameter awaitsPodCIDRs: whether pod blocks may be missing as yet.
   /// - Throws: `NetworkError.configuration` naming the first key whose value cannot work.
-  package func validated() throws(NetworkError) {
+  package func validated(awaitsPodCIDRs: Bool = false) throws(NetworkError) {
     try Self.checkName(bridge, longest: 12, key: "bridge")
     try Self.checkName(interfacePrefix, longest: 7, key: "interface_prefix")
     guard !bridge.hasPrefix(interfacePrefix) || bridge.utf8.count != interfacePrefix.utf8.count + 8 else {
       throw .configuration(key: "bridge", reason: "\"\(bridge)\" could be the name of a pod's interface")
     }
-    try checkPodBlocks()
+    if !podCIDRs.isEmpty || !awaitsPodCIDRs { try checkPodBlocks() }
     for (key, texts) in [("cluster_cidrs", clusterCIDRs), ("non_masquerade_cidrs", nonMasqueradeCIDRs)] {
       for text in texts { _ = try Self.block(text, key: key) }
     }
@@ -81,7 +87,17 @@ package struct NetworkConfiguration: Sendable, Hashable {
     guard groupID > 0, groupID < 1 << 30 else {
       throw .configuration(key: "group_id", reason: "\(groupID) is not within 1 and \((1 << 30) - 1)")
     }
+    try checkTunnel()
     if addressing == .switched { throw .unimplemented("network.addressing = \"switched\"") }
+  }
+
+  private func checkTunnel() throws(NetworkError) {
+    try Self.checkName(vxlan.device, longest: 15, key: "vxlan.device")
+    guard vxlan.device != bridge else { throw .configuration(key: "vxlan.device", reason: "is the bridge's name") }
+    guard (1..<1 << 24).contains(vxlan.vni) else {
+      throw .configuration(key: "vxlan.vni", reason: "\(vxlan.vni) is not within 1 and \((1 << 24) - 1)")
+    }
+    guard vxlan.port > 0 else { throw .configuration(key: "vxlan.port", reason: "0 is no port") }
   }
 
   private func checkPodBlocks() throws(NetworkError) {

@@ -16,6 +16,8 @@ struct NetworkPlan: Sendable {
   /// Destinations without address translation: cluster, exceptions and our own pods, merged.
   var direct: [AddressBlock]
   var mtu: UInt32
+  /// How other nodes are reached; nil with no backend.
+  var underlay: UnderlayLink?
 
   /// - Parameter configuration: validated.
   init(_ configuration: NetworkConfiguration, mtu: UInt32) {

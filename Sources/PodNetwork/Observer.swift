@@ -1,5 +1,6 @@
 internal import CNetlink
 internal import Glibc
+internal import RuntimeModel
 internal import Synchronization
 
 /// Listens to what the kernel tells about links and rules, and answers whether the network is as it should be. It only

@@ -35,12 +35,15 @@ extension PodNetwork {
     _ writer: SerialThread, _ logger: Logger
   ) throws(NetworkError) -> PodNetwork {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
-    let plan = NetworkPlan(configuration, mtu: try Underlay(routes).podMTU(configuration))
+    let link = configuration.backend == .none ? nil : try UnderlayLink.find(configuration.underlay, routes)
+    var plan = NetworkPlan(configuration, mtu: try podMTU(configuration, link, routes))
+    plan.underlay = link
     let host = try HostSide(plan: plan, routes: routes, logger: logger)
     try host.checkIPv6()
     let isNew = try host.findBridge() == nil
     try host.checkRoutes()
     let observer = try Observer(plan: plan)
+    let peerWatch = link == nil ? nil : try PeerWatch()
     do throws(NetworkError) {
       var report = NetworkReport()
       report.repairs = try host.ensureBridge(live: Array(live.values))
@@ -54,10 +57,14 @@ extension PodNetwork {
       ledger.claims = claims(ports, live, host)
       try host.adopt(ledger.claims)
       let health = Health(bridge: host.bridge, rules: try host.replaceRules())
+      let peerSide = PeerSide(host: host)
+      let peers = try peerSide.open()
       log(report, plan, logger)
-      return PodNetwork(
-        report: report, host: host, writer: writer, observer: observer, ledger: ledger, health: health,
-        cursor: cursor)
+      let network = PodNetwork(
+        report: report, host: host, peerSide: peerSide, peerWatch: peerWatch, writer: writer, observer: observer,
+        ledger: ledger, health: health, cursor: cursor)
+      try network.openPeers(peers)
+      return network
     } catch {
       if isNew { try? host.removeBridge() }
       throw error

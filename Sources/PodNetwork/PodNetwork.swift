@@ -20,10 +20,13 @@ package final class PodNetwork: Sendable {
   let ledger: Mutex<Ledger>
   let health: Mutex<Health>
   let cursor: CursorFile?
+  let peerSide: PeerSide
+  let peerWatch: PeerWatch?
+  let peerHealth = Mutex(PeerHealth())
 
   init(
-    report: NetworkReport, host: HostSide, writer: SerialThread, observer: Observer, ledger: Ledger, health: Health,
-    cursor: CursorFile?
+    report: NetworkReport, host: HostSide, peerSide: PeerSide, peerWatch: PeerWatch?, writer: SerialThread,
+    observer: Observer, ledger: Ledger, health: Health, cursor: CursorFile?
   ) {
     self.report = report
     self.plan = host.plan
@@ -34,11 +37,14 @@ package final class PodNetwork: Sendable {
     self.ledger = Mutex(ledger)
     self.health = Mutex(health)
     self.cursor = cursor
+    self.peerSide = peerSide
+    self.peerWatch = peerWatch
   }
 
   deinit {
     writer.stop()
     observer.stop()
+    peerWatch?.wake()
   }
 
   // MARK: leases
@@ -193,14 +199,16 @@ package final class PodNetwork: Sendable {
   package func shutdown() async {
     health.withLock { $0.isClosed = true }
     observer.stop()
+    peerWatch?.wake()
     writer.stop()
   }
 
-  /// Removes everything that is ours from the kernel: all pods' links, the bridge, both tables.
+  /// Removes everything that is ours from the kernel: all pods' links, the bridge, routes to other nodes, the tunnel, both tables.
   package func uninstall() async throws(NetworkError) {
     health.withLock { $0.isClosed = true }
     try await writer.run { [self] () throws(NetworkError) in
       try host.remove(try host.routes.links().filter(host.isOurs).map(\.index))
+      try peerSide.remove()
       try host.removeRules()
       try host.removeBridge()
     }

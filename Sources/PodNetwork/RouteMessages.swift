@@ -1,5 +1,6 @@
 internal import CNetlink
 internal import Glibc
+internal import RuntimeModel
 
 /// Requests of rtnetlink(7) as libnl messages; each is nil when memory ran out. Everything typed is libnl-route-3's; by
 /// hand are only the attributes of bridge ports and of SLAAC modes that it has no names for.
@@ -197,7 +198,7 @@ enum RouteMessage {
 
   // MARK: pieces
 
-  private static func built(_ make: (UnsafeMutablePointer<OpaquePointer?>) -> Int32) -> OpaquePointer? {
+  static func built(_ make: (UnsafeMutablePointer<OpaquePointer?>) -> Int32) -> OpaquePointer? {
     var message: OpaquePointer?
     guard make(&message) >= 0 else { return nil }
     return message
@@ -230,16 +231,16 @@ enum RouteMessage {
     return failed == 0 ? nla_nest_end(message, start) : failed
   }
 
-  private static func setAddress(_ link: OpaquePointer, _ mac: MACAddress) -> Bool {
+  static func setAddress(_ link: OpaquePointer, _ mac: MACAddress) -> Bool {
     guard let address = nlAddress(mac) else { return false }
     rtnl_link_set_addr(link, address)
     nl_addr_put(address)
     return true
   }
 
-  private static func nlAddress(_ mac: MACAddress) -> OpaquePointer? { nl_addr_build(AF_LLC, mac.bytes, 6) }
+  static func nlAddress(_ mac: MACAddress) -> OpaquePointer? { nl_addr_build(AF_LLC, mac.bytes, 6) }
 
-  private static func nlAddress(_ address: IPAddress, prefix: Int?) -> OpaquePointer? {
+  static func nlAddress(_ address: IPAddress, prefix: Int?) -> OpaquePointer? {
     let bytes = prefix == 0 ? [] : address.bytes
     guard let built = nl_addr_build(address.family.number, bytes, bytes.count) else { return nil }
     nl_addr_set_prefixlen(built, Int32(prefix ?? address.family.width))

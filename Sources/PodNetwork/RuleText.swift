@@ -1,3 +1,5 @@
+internal import RuntimeModel
+
 /// Our nftables rules as text for libnftables, from typed values: nothing that a client sends gets in here unparsed.
 ///
 /// Constant rules over sets and maps (NETWORK.md 8): a pod without host ports needs none of its own. The text replaces
@@ -8,6 +10,8 @@ struct RuleText: Sendable {
   var filledBlocks: Set<UInt32> = []
   /// What is published, of all sandboxes.
   var published: [PublishedPort] = []
+  /// Addresses of the other nodes themselves.
+  var nodes: Set<IPAddress> = []
 
   /// Both tables, replacing what is there.
   var whole: String { replacing("inet", plan.ruleTable, ruleTable) + replacing("bridge", plan.guardTable, guardTable) }
@@ -19,6 +23,15 @@ struct RuleText: Sendable {
   func fill(block: UInt32) -> String {
     families.map { family in
       "add element bridge \(plan.guardTable) pair\(family.digit) { \(pairs(family, [block])) }\n"
+    }.joined()
+  }
+
+  /// Replaces the addresses of the other nodes.
+  var nodesReplacement: String {
+    families.map { family in
+      let set = "inet \(plan.ruleTable) nodes\(family.digit)"
+      let elements = nodes(family)
+      return "flush set \(set)\n" + (elements.isEmpty ? "" : "add element \(set) { \(elements) }\n")
     }.joined()
   }
 
@@ -39,6 +52,7 @@ struct RuleText: Sendable {
       text += Self.set("pod\(block.family.digit)", block.family, [block])
       text += Self.set("direct\(block.family.digit)", block.family, plan.direct.filter { $0.family == block.family })
     }
+    if plan.underlay != nil { text += peerSets }
     text += portMaps
     // Packets to the node's loopback never come from a pod, whatever route_localnet says (CVE-2020-8558).
     text += chain(
@@ -60,9 +74,40 @@ struct RuleText: Sendable {
       "incoming", nil,
       [
         "ct state established,related accept", "ct state invalid drop", "ct status dnat accept",
-        "iifname \(bridge) accept", "counter drop",
-      ])
+        "iifname \(bridge) accept",
+      ] + fromPeers + ["counter drop"])
     return text
+  }
+
+  /// What other nodes send to our pods. An address of the cluster counts only where the route back to it leads; what a
+  /// node itself sends comes under its own address, or in the tunnel under the first of its pod block.
+  private var fromPeers: [String] {
+    guard let underlay = plan.underlay else { return [] }
+    let backend = plan.configuration.backend
+    return plan.podBlocks.flatMap { block in
+      let (digit, ip) = (block.family.digit, block.family == .ipv4 ? "ip" : "ip6")
+      var rules: [String] = []
+      if backend.hasTunnel {
+        rules.append("iifname \"\(plan.configuration.vxlan.device)\" \(ip) saddr @cluster\(digit) accept")
+      }
+      if backend.hasHostGateway {
+        rules.append(
+          "iifname \"\(underlay.name)\" \(ip) saddr @cluster\(digit) fib saddr . iif oif != 0 accept")
+      }
+      rules.append("iifname \"\(underlay.name)\" \(ip) saddr @nodes\(digit) accept")
+      return rules
+    }
+  }
+
+  private var peerSets: String {
+    families.map { family in
+      Self.set("cluster\(family.digit)", family, plan.clusterBlocks.filter { $0.family == family })
+        + Self.collection("set", "nodes\(family.digit)", "type \(family)_addr", [nodes(family)])
+    }.joined()
+  }
+
+  private func nodes(_ family: AddressFamily) -> String {
+    nodes.filter { $0.family == family }.sorted().map(\.description).joined(separator: ", ")
   }
 
   private var portMaps: String {
@@ -156,10 +201,7 @@ struct RuleText: Sendable {
   }
 }
 
-extension AddressFamily: CustomStringConvertible {
-  /// As in nftables' `ipv4_addr`.
-  var description: String { rawValue }
-
+extension AddressFamily {
   var digit: String { self == .ipv4 ? "4" : "6" }
 
   /// The rules that send host ports to pods, the more particular first.

@@ -1,6 +1,7 @@
 import CNetlink
 import Glibc
 import LinuxSystem
+import RuntimeModel
 import Testing
 
 @testable import PodNetwork

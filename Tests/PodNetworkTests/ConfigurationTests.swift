@@ -1,3 +1,4 @@
+import RuntimeModel
 import Testing
 
 @testable import PodNetwork
@@ -42,6 +43,10 @@ import Testing
     Case(text: "network.non_masquerade_cidrs: \"10.0.0.0/8; flush ruleset\" is not a CIDR block without host bits") {
       $0.nonMasqueradeCIDRs = ["10.0.0.0/8; flush ruleset"]
     },
+    Case(text: "network.vxlan.device: \"a b\" is not 1 to 15 letters, digits, - or _") { $0.vxlan.device = "a b" },
+    Case(text: "network.vxlan.device: is the bridge's name") { $0.vxlan.device = "podbr0" },
+    Case(text: "network.vxlan.vni: 16777216 is not within 1 and 16777215") { $0.vxlan.vni = 1 << 24 },
+    Case(text: "network.vxlan.port: 0 is no port") { $0.vxlan.port = 0 },
     Case(text: "network.mtu: 100 is not within 576 and 65535") { $0.mtu = 100 },
     Case(text: "network.mtu: 1000 is below 1280, which IPv6 needs") { $0.mtu = 1000 },
     Case(text: "network.group_id: 0 is not within 1 and 1073741823") { $0.groupID = 0 },

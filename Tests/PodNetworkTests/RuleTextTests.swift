@@ -1,4 +1,5 @@
 import FoundationEssentials
+import RuntimeModel
 import Testing
 
 @testable import PodNetwork
@@ -40,6 +41,19 @@ import Testing
         $0.nonMasqueradeCIDRs = ["10.9.0.0/24", "10.9.0.128/25"]
         $0.masquerade = false
       }.whole, "ipv4-other-bridge.nft")
+  }
+
+  @Test func otherNodesOverLinkAndTunnel() throws {
+    var text = rules {
+      $0.podCIDRs = ["10.244.1.0/30", "fd44:1::/126"]
+      $0.backend = .auto
+    }
+    text.plan.underlay = UnderlayLink(interface: 2, name: "uplink", mtu: 1500)
+    text.nodes = Set(["198.18.1.11", "198.18.1.12", "fd98:1::11"].compactMap { IPAddress($0) })
+    try check(text.whole, "other-nodes.nft")
+    #expect(text.nodesReplacement.contains("add element inet podnet nodes6 { fd98:1::11 }"))
+    text.nodes = []
+    #expect(text.nodesReplacement == "flush set inet podnet nodes4\nflush set inet podnet nodes6\n")
   }
 
   @Test func aLargeBlockFillsItsPairsWhenTheyAreNeeded() {
