@@ -66,6 +66,7 @@ let package = Package(
     // Without its default traits, which would bring the whole of Foundation into the daemon.
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -105,13 +106,21 @@ let package = Package(
       ],
       swiftSettings: house),
     .target(
+      name: "NodeRegistry",
+      dependencies: [
+        "LinuxSystem", "RuntimeModel", "CLinux", logging, nioCore, nioHTTP1,
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ],
+      swiftSettings: house),
+    .target(
       name: "ShimProtocol", dependencies: ["CLinux", "RuntimeModel", protobuf], swiftSettings: house),
     .target(name: "CRIProtocol", dependencies: [protobuf, grpcCore, grpcProtobuf]),
     .target(
       name: "CRIServer",
       dependencies: [
-        "CRIProtocol", "ShimProtocol", "ImageStore", "PodNetwork", "Seccomp", "Store", "LinuxSystem", "RuntimeModel",
-        grpcCore, logging, protobuf, systemPackage,
+        "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "Seccomp", "Store", "LinuxSystem",
+        "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
       ],
       swiftSettings: house),
     .target(
@@ -127,7 +136,8 @@ let package = Package(
     .executableTarget(
       name: "swiftletd",
       dependencies: [
-        "CRIServer", "ImageStore", "PodNetwork", "LinuxSystem", "RuntimeModel", logging, grpcCore, grpcTransport,
+        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "LinuxSystem", "RuntimeModel", logging, grpcCore,
+        grpcTransport,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
       ],
@@ -169,6 +179,10 @@ let package = Package(
     .testTarget(
       name: "LinuxSystemTests", dependencies: ["LinuxSystem", "RuntimeModel", "CLinux", systemPackage],
       swiftSettings: house),
+    .testTarget(
+      name: "NodeRegistryKernelTests", dependencies: ["NodeRegistry", "RuntimeModel", logging], swiftSettings: house),
+    .testTarget(
+      name: "NodeRegistryTests", dependencies: ["NodeRegistry", "RuntimeModel", logging], swiftSettings: house),
     .testTarget(
       name: "PodNetworkKernelTests", dependencies: ["PodNetwork", "RuntimeModel", "LinuxSystem", "CNetlink", logging],
       swiftSettings: house),

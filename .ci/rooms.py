@@ -20,13 +20,15 @@ ROOMS: dict[str, set[str]] = {
     "Seccomp": {"RuntimeModel", "CSeccomp"},
     "Store": LOW | {"CSQLite"},
     "PodNetwork": LOW | {"CNetlink", "CNFTables"},
+    "NodeRegistry": LOW,
     "ImageStore": LOW | {"CArchive"},
     "ShimProtocol": LOW | {"CLinux"},
     "CRIProtocol": set(),
-    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "PodNetwork", "Seccomp", "Store"},
+    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "Seccomp", "Store"},
     "CRIClient": {"CRIProtocol", "RuntimeModel"},
     # doors
-    "swiftletd": LOW | {"CRIServer", "ImageStore", "PodNetwork"},  # the two for their part of the configuration
+    # three of them for their part of the configuration
+    "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork"},
     "swiftlet": {"CRIClient"},
     "network-bench": LOW | {"PodNetwork"},  # not shipped
 }
