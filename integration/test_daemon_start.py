@@ -95,13 +95,24 @@ def test_a_locked_root_directory(make_daemon):
     refused(second, str(first.root))
 
 
+def test_an_underlay_that_is_not_there(stopped):
+    stopped.config.write_text("[network]\nbackend = \"host-gw\"\nunderlay = \"nowhere\"\n")
+    refused(stopped, "network.underlay: there is no interface \"nowhere\"")
+
+
 @pytest.mark.parametrize("text, words", [
     ("[network]\nbrigde = \"x\"\n", ["brigde", "2"]), ("colour = \"blue\"\n", ["colour", "1"]),
     ("[network]\nbridge = 5\n", ["bridge"]), ("[network\n", ["1"]),
     ("[network]\npod_cidrs = [\"10.0.0.0/33\"]\n", ["10.0.0.0/33"]),
+    ("[network]\nvxlan = { vni = 0 }\n", ["vxlan.vni"]),
+    ("[network.vxlan]\ntypo = 1\n", ["2:1", "network.vxlan.typo"]),
+    ("[network]\nnodes = { file = \"/x\" }\n", ["network.nodes", "network.backend"]),
+    ("[network]\nbackend = \"host-gw\"\n[network.nodes]\nfile = \"x\"\n", ["4:1", "not absolute"]),
+    ("[network]\nbackend = \"host-gw\"\nnodes = { etcd = { endpoints = [\"x:1\"] } }\n", ["etcd.endpoints"]),
     ("[network]\nbridge = \"a-name-far-too-long\"\n", ["bridge"]),
     ("[network]\nbridge = \"a/b\"\n", ["bridge"]),
-], ids=["unknown key", "unknown top key", "wrong type", "no TOML", "bad CIDR", "long name", "slash"])
+], ids=["unknown key", "unknown top key", "wrong type", "no TOML", "bad CIDR", "vni", "vxlan key", "no backend",
+        "relative file", "endpoint", "long name", "slash"])
 def test_a_config_that_says_nonsense(stopped, text, words):
     stopped.config.write_text(text)
     output = refused(stopped, str(stopped.config) if words != ["1"] else "")

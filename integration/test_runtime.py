@@ -12,6 +12,7 @@ BUILT = {
     "Version", "Status", "RuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox", "PodSandboxStatus",
     "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer", "ListContainers",
     "ContainerStatus", "ExecSync", "ListImages", "ImageStatus", "PullImage", "RemoveImage", "ImageFsInfo",
+    "UpdateRuntimeConfig",
 }
 
 

@@ -12,7 +12,7 @@ package final class Daemon: Sendable {
   package let configuration: DaemonConfiguration
   let store: RecordStore
   let images: ImageStore
-  let network: PodNetwork
+  let nodeNetwork: NodeNetwork
   let cgroups: CgroupHierarchy
   let seccomp = SeccompCompiler()
   /// Threads for calls that block: records, cgroups, spawning.
@@ -30,20 +30,25 @@ package final class Daemon: Sendable {
   let recovered = Latch()
 
   init(
-    configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, network: PodNetwork,
+    configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, nodeNetwork: NodeNetwork,
     cgroups: CgroupHierarchy, threads: BlockingPool, bootID: String, availableCapabilities: CapabilitySet,
     logger: Logger
   ) {
     self.configuration = configuration
     self.store = store
     self.images = images
-    self.network = network
+    self.nodeNetwork = nodeNetwork
     self.cgroups = cgroups
     self.threads = threads
     self.bootID = bootID
     self.availableCapabilities = availableCapabilities
     self.logger = logger
     users = UserDatabases(images: images)
+  }
+
+  /// - Throws: `unavailable` as long as the node's pod blocks are not known.
+  var network: PodNetwork {
+    get throws(RuntimeError) { try nodeNetwork.current }
   }
 
   /// The containers of one sandbox, removed ones excluded.

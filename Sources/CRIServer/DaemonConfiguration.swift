@@ -1,4 +1,5 @@
 package import ImageStore
+package import NodeRegistry
 package import PodNetwork
 
 /// How one daemon is set up; several run side by side when directories, bridge and CIDRs differ.
@@ -14,10 +15,15 @@ package struct DaemonConfiguration: Sendable {
   package var pausePath: String
   package var network: NetworkConfiguration
   package var registries: RegistryConfiguration
+  /// This node's name among the others.
+  package var nodeName: String
+  /// Where nodes learn of each other; nil: nowhere.
+  package var registry: NodeRegistryConfiguration?
 
   package init(
     root: String, state: String, socket: String, cgroupParent: String, shimPath: String, pausePath: String,
-    network: NetworkConfiguration, registries: RegistryConfiguration
+    network: NetworkConfiguration, registries: RegistryConfiguration, nodeName: String? = nil,
+    registry: NodeRegistryConfiguration? = nil
   ) {
     self.root = root
     self.state = state
@@ -27,6 +33,8 @@ package struct DaemonConfiguration: Sendable {
     self.pausePath = pausePath
     self.network = network
     self.registries = registries
+    self.nodeName = nodeName ?? NodeName.current
+    self.registry = registry
   }
 
   /// Files and sockets of one sandbox; gone with it.

@@ -2,6 +2,7 @@ import CRIServer
 import Glibc
 import ImageStore
 import Logging
+import NodeRegistry
 import PodNetwork
 import RuntimeModel
 import TOMLKit
@@ -16,7 +17,7 @@ struct ConfigurationFile {
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
-    "backend", "bridge_nf_call", "group_id", "interface_prefix",
+    "backend", "bridge_nf_call", "group_id", "interface_prefix", "underlay", "vxlan", "node_name", "nodes",
   ]
   private static let registryKeys: Set<String> = ["insecure"]
 
@@ -44,7 +45,8 @@ struct ConfigurationFile {
     return DaemonConfiguration(
       root: root, state: state, socket: try socket ?? table.string("socket") ?? "\(state)/swiftlet.sock",
       cgroupParent: try table.string("cgroup_parent") ?? "/swiftlet", shimPath: "\(binaries)/swiftlet-shim",
-      pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root), registries: try registries())
+      pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root), registries: try registries(),
+      nodeName: try table.table("network")?.string("node_name"), registry: try nodes(root: root))
   }
 
   private func network(root: String) throws -> NetworkConfiguration {
@@ -53,6 +55,8 @@ struct ConfigurationFile {
     guard let table = try table.table("network") else { return network }
     network.bridge = try table.string("bridge") ?? network.bridge
     network.podCIDRs = try table.strings("pod_cidrs") ?? network.podCIDRs
+    // From the node registry, or from kubelet.
+    if network.podCIDRs == ["auto"] { network.podCIDRs = [] }
     network.clusterCIDRs = try table.strings("cluster_cidrs") ?? network.clusterCIDRs
     network.nonMasqueradeCIDRs = try table.strings("non_masquerade_cidrs") ?? []
     network.mtu = try table.integer("mtu")
@@ -65,13 +69,23 @@ struct ConfigurationFile {
     network.addressing = try table.choice("addressing") ?? network.addressing
     network.backend = try table.choice("backend") ?? network.backend
     network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
+    network.underlay = try table.string("underlay")
+    if let vxlan = try table.table("vxlan") { network.vxlan = try vxlan.tunnel() }
     do throws(NetworkError) {
-      try network.validated()
+      try network.validated(awaitsPodCIDRs: true)
     } catch {
       guard case .configuration(let key, let reason) = error else { throw error }
       throw table.failure(key, reason)
     }
     return network
+  }
+
+  private func nodes(root: String) throws -> NodeRegistryConfiguration? {
+    guard let network = try table.table("network"), let nodes = try network.table("nodes") else { return nil }
+    guard let backend: NetworkConfiguration.Backend = try network.choice("backend"), backend != .none else {
+      throw network.failure("nodes", "other nodes are reached by no network.backend: host-gw, vxlan or auto")
+    }
+    return try nodes.nodeRegistry(stateDirectory: "\(root)/net")
   }
 
   private func registries() throws -> RegistryConfiguration {

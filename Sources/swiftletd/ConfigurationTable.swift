@@ -39,7 +39,9 @@ struct ConfigurationTable {
   }
 
   func table(_ key: String) throws(RuntimeError) -> ConfigurationTable? {
-    try value(key, "a table") { $0.table }.map { ConfigurationTable($0, name: key, of: self) }
+    try value(key, "a table") { $0.table }.map { table in
+      ConfigurationTable(table, name: name.isEmpty ? key : "\(name).\(key)", of: self)
+    }
   }
 
   func string(_ key: String) throws(RuntimeError) -> String? { try value(key, "a string") { $0.string } }

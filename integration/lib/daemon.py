@@ -28,10 +28,15 @@ def binaries() -> pathlib.Path:
 
 
 def toml(sections: dict[str, dict]) -> str:
-    """Strings, numbers, booleans and lists of them: TOML writes those as JSON does."""
+    """Strings, numbers, booleans and lists of them, which TOML writes as JSON does, and tables."""
+    def text(value) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {text(inner)}" for key, inner in value.items()) + "}"
+        return json.dumps(value)
+
     lines = []
     for name, keys in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        lines += [f"[{name}]", *(f"{key} = {text(value)}" for key, value in keys.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -18,19 +18,16 @@ extension Daemon {
     let store = try RecordStore(path: "\(configuration.root)/state.db")
     let records = try store.load()
     for damage in records.damaged { logger.error("a record is damaged", metadata: ["record": "\(damage)"]) }
-    var leases: [Identifier: AddressLease] = [:]
-    var ports: [Identifier: [HostPort]] = [:]
-    for record in records.sandboxes where record.bootID == bootID {
-      leases[record.id] = record.lease
-      ports[record.id] = try Self.publishedPorts(record)
+    let threads = BlockingPool(threads: 8)
+    let nodeNetwork = NodeNetwork(configuration, logger: logger) {
+      try await threads.run { try leases(store, bootID) }
     }
-    let network = try await PodNetwork.open(
-      configuration.network, liveSandboxes: leases, publishedPorts: ports, logger: logger)
+    try await nodeNetwork.start()
     let images = try ImageStore(
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let daemon = Daemon(
-      configuration: configuration, store: store, images: images, network: network,
-      cgroups: try Cgroup.mounted(), threads: BlockingPool(threads: 8), bootID: bootID,
+      configuration: configuration, store: store, images: images, nodeNetwork: nodeNetwork,
+      cgroups: try Cgroup.mounted(), threads: threads, bootID: bootID,
       availableCapabilities: CapabilitySet(mask: try boundingSet()), logger: logger)
     return (daemon, Records(sandboxes: records.sandboxes, containers: records.containers))
   }
@@ -56,8 +53,18 @@ extension Daemon {
   /// Lets go of everything without touching a pod.
   package func close() async {
     for sandbox in sandboxes.all { sandbox.shim?.close() }
-    await network.shutdown()
+    await nodeNetwork.close()
     await images.shutdown()
+  }
+
+  /// What sandboxes of this boot have of the network.
+  private static func leases(_ store: RecordStore, _ bootID: String) throws -> NodeNetwork.Sandboxes {
+    var (leases, ports): NodeNetwork.Sandboxes = ([:], [:])
+    for record in try store.load().sandboxes where record.bootID == bootID && record.lease != nil {
+      leases[record.id] = record.lease
+      ports[record.id] = try publishedPorts(record)
+    }
+    return (leases, ports)
   }
 
   private static func publishedPorts(_ record: SandboxRecord) throws -> [HostPort] {

@@ -24,6 +24,13 @@ enum HostFiles {
     }
   }
 
+  /// Writes a file whole or not at all.
+  static func replace(_ text: String, at path: String, mode: mode_t) throws(RuntimeError) {
+    let fresh = path + ".new"
+    try write(text, to: fresh, mode: mode)
+    guard rename(fresh, path) == 0 else { throw failure("rename", path) }
+  }
+
   /// - Returns: nil when there is no such file; at most 1 MiB.
   static func read(_ path: String) throws(RuntimeError) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)

@@ -39,13 +39,15 @@ struct SandboxStart: Sendable {
       id: id, metadata: plan.metadata, state: .creating, createdAt: WallClock.now(), bootID: daemon.bootID,
       runtimeHandler: plan.runtimeHandler, config: try plan.config.serializedBytes(),
       cgroupParent: plan.cgroupParent, lease: nil)
+    if !plan.namespaces.hasHostNetwork { try daemon.nodeNetwork.beginReserving() }
+    defer { if !plan.namespaces.hasHostNetwork { daemon.nodeNetwork.endReserving() } }
     for _ in 0..<8 {
       if !plan.namespaces.hasHostNetwork { record.lease = try daemon.network.reserveLease() }
       do {
         let row = record
         try await daemon.threads.run { [daemon] in try daemon.store.insert(row) }
       } catch {
-        if let lease = record.lease { daemon.network.giveBack(lease) }
+        if let lease = record.lease { try daemon.network.giveBack(lease) }
         if case StoreError.addressTaken = error { continue }
         throw error
       }

@@ -35,7 +35,9 @@ struct SandboxStop: Sendable {
       }
     }
     // First: the end of pause takes the link along, and the network would count that as a loss.
-    if let lease = sandbox.record.lease { await daemon.network.detach(sandbox: sandbox.id, lease: lease) }
+    if let lease = sandbox.record.lease, let network = try? daemon.network {
+      await network.detach(sandbox: sandbox.id, lease: lease)
+    }
     await attempt("end processes") { try await endProcesses() }
     await attempt("settle containers") { try await settleContainers() }
     await attempt("remove cgroups") { try await removeCgroups() }

@@ -12,6 +12,7 @@ extension RuntimeService {
   ) async throws -> Runtime_V1_StatusResponse {
     var response = Runtime_V1_StatusResponse()
     response.status.conditions = [Self.condition("RuntimeReady", nil), await networkCondition()]
+    if let trouble = daemon.nodeNetwork.registryTrouble { response.status.conditions.append(Self.registry(trouble)) }
     response.runtimeHandlers = ["", Daemon.name].map { name in
       var handler = Runtime_V1_RuntimeHandler()
       handler.name = name
@@ -26,10 +27,20 @@ extension RuntimeService {
   }
 
   private func networkCondition() async -> Runtime_V1_RuntimeCondition {
-    switch await daemon.network.readiness() {
+    switch await daemon.nodeNetwork.readiness() {
     case .ready: Self.condition("NetworkReady", nil)
     case .notReady(let reason, let message): Self.condition("NetworkReady", (reason, message))
     }
+  }
+
+  /// True while what is known of other nodes may be old. No reason not to run pods: what is known is used.
+  private static func registry(_ trouble: String?) -> Runtime_V1_RuntimeCondition {
+    var condition = Runtime_V1_RuntimeCondition()
+    condition.type = "RegistryStale"
+    condition.status = trouble != nil
+    condition.reason = trouble == nil ? "" : "NodeRegistryTrouble"
+    condition.message = trouble ?? ""
+    return condition
   }
 
   private static func condition(
@@ -58,7 +69,7 @@ extension Daemon {
     let description = Description(
       rootDir: configuration.root, stateDir: configuration.state, socket: configuration.socket,
       cgroupParent: configuration.cgroupParent, bridge: configuration.network.bridge,
-      podCIDRs: configuration.network.podCIDRs)
+      podCIDRs: nodeNetwork.podBlocks)
     return try verboseText(description)
   }
 }

@@ -63,12 +63,6 @@ extension RuntimeService {
     throw unbuilt("ListPodSandboxStats")
   }
 
-  func updateRuntimeConfig(
-    request: Runtime_V1_UpdateRuntimeConfigRequest, context: ServerContext
-  ) async throws -> Runtime_V1_UpdateRuntimeConfigResponse {
-    throw unbuilt("UpdateRuntimeConfig")
-  }
-
   func checkpointContainer(
     request: Runtime_V1_CheckpointContainerRequest, context: ServerContext
   ) async throws -> Runtime_V1_CheckpointContainerResponse {
