@@ -5,113 +5,140 @@ internal import RuntimeModel
 
 /// The bridge and what the node itself must allow.
 extension HostSide {
-  /// Looks for the bridge without changing anything.
+  /// Looks for the bridge without changing anything, and whether the overflow bridges that it knows are still there.
   /// - Throws: `bridgeTaken` when the name is somebody else's.
   func findBridge() throws(NetworkError) -> Link? {
-    guard let found = try routes.link(named: plan.bridge) else {
-      bridge = 0
+    for (number, index) in bridges where number > 0 {
+      if try routes.link(named: plan.bridgeName(number))?.index != index { bridges[number] = nil }
+    }
+    return try findBridge(0)
+  }
+
+  private func findBridge(_ number: Int) throws(NetworkError) -> Link? {
+    let name = plan.bridgeName(number)
+    guard let found = try routes.link(named: name) else {
+      bridges[number] = nil
       return nil
     }
-    guard found.kind == "bridge" else { throw .bridgeTaken(name: plan.bridge, reason: "it is \(describe(found))") }
-    guard found.alias == LinkAlias.bridge || found.group == plan.configuration.groupID else {
-      throw .bridgeTaken(name: plan.bridge, reason: "it is a bridge without our alias \"\(LinkAlias.bridge)\"")
+    guard found.kind == "bridge" else { throw .bridgeTaken(name: name, reason: "it is \(describe(found))") }
+    guard isOurBridge(found, number) else {
+      throw .bridgeTaken(
+        name: name, reason: "it is a bridge without our alias \"\(LinkAlias.bridge(number, of: plan))\"")
     }
-    bridge = found.index
+    bridges[number] = found.index
     return found
   }
 
-  /// Makes the bridge, or makes what is there as it should be.
+  /// One without an alias is one that we were about to mark.
+  func isOurBridge(_ link: Link, _ number: Int) -> Bool {
+    link.kind == "bridge"
+      && (link.alias == LinkAlias.bridge(number, of: plan)
+        || link.alias.isEmpty && link.group == plan.configuration.groupID)
+  }
+
+  /// Makes the bridges, or makes what is there as it should be.
   /// - Parameter live: leases whose gateway must stay although the configuration has another CIDR now.
   /// - Returns: what was changed, for people; empty when all was so already.
   /// - Throws: `bridgeTaken` when the name is somebody else's.
   func ensureBridge(live: [AddressLease]) throws(NetworkError) -> [String] {
     var changes: [String] = []
+    for number in Set(bridges.keys).union([0]).sorted() { changes += try ensureBridge(number, live: live) }
+    return changes
+  }
+
+  func ensureBridge(_ number: Int, live: [AddressLease]) throws(NetworkError) -> [String] {
+    var changes: [String] = []
+    let name = plan.bridgeName(number)
     let link: Link
-    if let found = try findBridge() {
+    if let found = try findBridge(number) {
       link = found
     } else {
-      changes.append("made bridge \(plan.bridge)")
-      link = try makeBridge()
+      changes.append("made bridge \(name)")
+      link = try makeBridge(number)
     }
-    bridge = link.index
-    changes += try adjust(link)
-    changes += try adjustAddresses(live: live.flatMap { addresses($0) })
+    bridges[number] = link.index
+    changes += try adjust(link, number)
+    changes += try adjustAddresses(number, live: live.flatMap { addresses($0) })
     if !link.isUp {
       try routes.run { batch throws(NetworkError) in
-        try batch.add("set up", plan.bridge, RouteMessage.change(link.index, up: true))
+        try batch.add("set up", name, RouteMessage.change(link.index, up: true))
       }
-      changes.append("set \(plan.bridge) up")
+      changes.append("set \(name) up")
     }
     return changes
   }
 
-  private func makeBridge() throws(NetworkError) -> Link {
+  private func makeBridge(_ number: Int) throws(NetworkError) -> Link {
+    let name = plan.bridgeName(number)
     let outcomes = try routes.run { batch throws(NetworkError) in
       try batch.add(
-        "create bridge", plan.bridge,
+        "create bridge", name,
         RouteMessage.createBridge(
-          name: plan.bridge, group: plan.configuration.groupID, mac: plan.bridgeMAC, mtu: plan.mtu - 1))
+          name: name, group: plan.configuration.groupID, mac: plan.bridgeMAC, mtu: plan.mtu - 1))
     }
-    let index = try index(of: plan.bridge, outcomes)
+    let index = try made(name, outcomes).index
     try routes.run { batch throws(NetworkError) in
       try batch.add(
-        "mark bridge", plan.bridge, tolerating: [EAFNOSUPPORT],
-        RouteMessage.noLinkLocal(index, alias: LinkAlias.bridge))
-      try batch.add("quieten bridge", plan.bridge, RouteMessage.quietBridge(index))
+        "mark bridge", name, tolerating: [EAFNOSUPPORT],
+        RouteMessage.noLinkLocal(index, alias: LinkAlias.bridge(number, of: plan)))
+      try batch.add("quieten bridge", name, RouteMessage.quietBridge(index))
       // Only a change makes the MTU ours (br_change_mtu): else the kernel lowers it to that of the smallest port.
-      try batch.add("set MTU \(plan.mtu) of", plan.bridge, RouteMessage.change(index, mtu: plan.mtu))
+      try batch.add("set MTU \(plan.mtu) of", name, RouteMessage.change(index, mtu: plan.mtu))
     }
-    guard let link = try routes.link(index: index) else { throw .kernel("find", ENODEV, plan.bridge) }
+    guard let link = try routes.link(index: index) else { throw .kernel("find", ENODEV, name) }
     return link
   }
 
-  /// Takes the bridge away; its ports stay.
+  /// Takes the bridges away; their ports stay.
   func removeBridge() throws(NetworkError) {
+    try findOverflow()
+    for number in bridges.keys.sorted() where number > 0 { try removeOverflow(number) }
     guard let found = try findBridge() else { return }
     try routes.run { batch throws(NetworkError) in
       try batch.add("remove bridge", plan.bridge, tolerating: [ENODEV], RouteMessage.delete(found.index))
     }
-    bridge = 0
+    bridges = [:]
   }
 
-  private func adjust(_ link: Link) throws(NetworkError) -> [String] {
+  private func adjust(_ link: Link, _ number: Int) throws(NetworkError) -> [String] {
     var changes: [String] = []
     let batch = RouteBatch()
-    if link.alias != LinkAlias.bridge {
-      try batch.add("mark bridge", plan.bridge, RouteMessage.change(link.index, alias: LinkAlias.bridge))
-      changes.append("marked \(plan.bridge)")
+    let (name, alias) = (plan.bridgeName(number), LinkAlias.bridge(number, of: plan))
+    if link.alias != alias {
+      try batch.add("mark bridge", name, RouteMessage.change(link.index, alias: alias))
+      changes.append("marked \(name)")
     }
     if link.mac != plan.bridgeMAC.bytes {
-      try batch.add("set address of", plan.bridge, RouteMessage.change(link.index, mac: plan.bridgeMAC))
-      changes.append("set the MAC of \(plan.bridge)")
+      try batch.add("set address of", name, RouteMessage.change(link.index, mac: plan.bridgeMAC))
+      changes.append("set the MAC of \(name)")
     }
     if link.mtu != plan.mtu {
-      try batch.add("set MTU \(plan.mtu) of", plan.bridge, RouteMessage.change(link.index, mtu: plan.mtu))
-      changes.append("set the MTU of \(plan.bridge) to \(plan.mtu)")
+      try batch.add("set MTU \(plan.mtu) of", name, RouteMessage.change(link.index, mtu: plan.mtu))
+      changes.append("set the MTU of \(name) to \(plan.mtu)")
     }
     try routes.run(batch)
     return changes
   }
 
-  private func adjustAddresses(live: [IPAddress]) throws(NetworkError) -> [String] {
+  private func adjustAddresses(_ number: Int, live: [IPAddress]) throws(NetworkError) -> [String] {
     var changes: [String] = []
+    let (name, bridge) = (plan.bridgeName(number), bridges[number] ?? 0)
     let present = try routes.addresses(of: bridge)
-    let wanted = Set(plan.bridgeAddresses.map { InterfaceAddress(address: $0.address, prefix: $0.prefix) })
+    let wanted = Set(plan.bridgeAddresses(number).map { InterfaceAddress(address: $0.address, prefix: $0.prefix) })
     let batch = RouteBatch()
     for one in wanted.subtracting(present).sorted(by: { $0.address < $1.address }) {
       let text = "\(one.address)/\(one.prefix)"
-      try batch.add(
-        "add address \(text) to", plan.bridge, RouteMessage.address(bridge, one.address, prefix: one.prefix))
-      changes.append("added address \(text) to \(plan.bridge)")
+      try batch.add("add address \(text) to", name, RouteMessage.address(bridge, one.address, prefix: one.prefix))
+      changes.append("added address \(text) to \(name)")
     }
     for one in present.subtracting(wanted) {
       let block = AddressBlock(one.address, prefix: one.prefix)
       if live.contains(where: block.contains) { continue }
       let text = "\(one.address)/\(one.prefix)"
       try batch.add(
-        "remove address \(text) from", plan.bridge, tolerating: [EADDRNOTAVAIL],
+        "remove address \(text) from", name, tolerating: [EADDRNOTAVAIL],
         RouteMessage.address(bridge, one.address, prefix: one.prefix, remove: true))
-      changes.append("removed address \(text) from \(plan.bridge)")
+      changes.append("removed address \(text) from \(name)")
     }
     try routes.run(batch)
     return changes
@@ -121,8 +148,8 @@ extension HostSide {
   func checkRoutes() throws(NetworkError) {
     for block in plan.podBlocks {
       for route in try routes.routes(block.family)
-      where route.destination.prefix > 0 && route.interface != bridge && route.destination.overlaps(block)
-        && !route.isPeers
+      where route.destination.prefix > 0 && !bridges.values.contains(route.interface)
+        && route.destination.overlaps(block) && !route.isPeers
       {
         let device = try routes.link(index: route.interface)?.name ?? "several interfaces"
         throw .routeOverlap(cidr: "\(block)", route: "\(route.destination) on \(device)")
@@ -134,13 +161,21 @@ extension HostSide {
 
   /// Forwarding, and what keeps routing over one bridge honest. Every write is logged, none is repeated.
   func applySysctls() throws(NetworkError) {
-    if plan.ipv4 != nil {
-      try set("ipv4/ip_forward", "1")
-      try set("ipv4/conf/\(plan.bridge)/send_redirects", "0")
-      try set("ipv4/conf/\(plan.bridge)/rp_filter", "2")
-    }
-    if plan.ipv6 != nil { try applyIPv6Sysctls() }
+    if plan.ipv4 != nil { try set("ipv4/ip_forward", "1") }
+    if plan.ipv6 != nil { try forwardIPv6() }
+    for name in bridgeNames { try applySysctls(ofBridge: name) }
     try applyBridgeNetfilter()
+  }
+
+  func applySysctls(ofBridge name: String) throws(NetworkError) {
+    if plan.ipv4 != nil {
+      try set("ipv4/conf/\(name)/send_redirects", "0")
+      try set("ipv4/conf/\(name)/rp_filter", "2")
+    }
+    if plan.ipv6 != nil {
+      try set("ipv6/conf/\(name)/accept_ra", "0")
+      try set("ipv6/conf/\(name)/accept_redirects", "0")
+    }
   }
 
   /// - Throws: where IPv6 is configured here, but off in the kernel.
@@ -152,17 +187,14 @@ extension HostSide {
     }
   }
 
-  private func applyIPv6Sysctls() throws(NetworkError) {
-    if Sysctl.read("ipv6/conf/all/forwarding") != "1" {
-      // A forwarding node stops believing router advertisements, unless it is told to go on (accept_ra 2).
-      for route in try routes.routes(.ipv6) where route.destination.prefix == 0 {
-        guard let name = try routes.link(index: route.interface)?.name else { continue }
-        if Sysctl.read("ipv6/conf/\(name)/accept_ra") == "1" { try set("ipv6/conf/\(name)/accept_ra", "2") }
-      }
-      try set("ipv6/conf/all/forwarding", "1")
+  private func forwardIPv6() throws(NetworkError) {
+    guard Sysctl.read("ipv6/conf/all/forwarding") != "1" else { return }
+    // A forwarding node stops believing router advertisements, unless it is told to go on (accept_ra 2).
+    for route in try routes.routes(.ipv6) where route.destination.prefix == 0 {
+      guard let name = try routes.link(index: route.interface)?.name else { continue }
+      if Sysctl.read("ipv6/conf/\(name)/accept_ra") == "1" { try set("ipv6/conf/\(name)/accept_ra", "2") }
     }
-    try set("ipv6/conf/\(plan.bridge)/accept_ra", "0")
-    try set("ipv6/conf/\(plan.bridge)/accept_redirects", "0")
+    try set("ipv6/conf/all/forwarding", "1")
   }
 
   /// With br_netfilter in the path, host ports of pods of one node fail unless the ports are set otherwise.

@@ -14,7 +14,7 @@ extension HostSide {
     if plan.ipv4 != nil {
       do throws(NetworkError) {
         // So that the node reaches pods by 127.0.0.1; chain `loopback` keeps pods from the node's own services.
-        try set("ipv4/conf/\(plan.bridge)/route_localnet", "1")
+        for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") }
       } catch {
         reservations[sandbox] = nil
         throw error
@@ -51,7 +51,7 @@ extension HostSide {
   func adopt(_ claims: PortClaims) throws(NetworkError) {
     guard !claims.owners.isEmpty else { return }
     rules.published = claims.all
-    if plan.ipv4 != nil { try set("ipv4/conf/\(plan.bridge)/route_localnet", "1") }
+    if plan.ipv4 != nil { for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") } }
     for (sandbox, ports) in claims.owners {
       for port in ports {
         do throws(NetworkError) {

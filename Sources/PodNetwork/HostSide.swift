@@ -10,8 +10,11 @@ final class HostSide: @unchecked Sendable {
   let plan: NetworkPlan
   let routes: NetlinkSocket
   let logger: Logger
-  var bridge: Int32
-  var port = BridgePort()
+  /// Interface indexes of our bridges by number; an overflow bridge is there once it was needed.
+  var bridges: [Int: Int32] = [:]
+  /// Bridges that have refused a port: with how many of ours, and when.
+  var refusals: [Int: (ports: Int, at: Duration)] = [:]
+  var port: BridgePort
   var rules: RuleText
   /// Our rules as the kernel numbered them when we last wrote them.
   private(set) var fingerprint: RuleFingerprint?
@@ -24,38 +27,45 @@ final class HostSide: @unchecked Sendable {
     self.plan = plan
     self.routes = routes
     self.logger = logger
-    bridge = 0
+    port = BridgePort(isSwitched: plan.isSwitched)
     rules = RuleText(plan: plan, filledBlocks: plan.prefilledBlocks)
     engine = try RuleEngine()
     netfilter = try NetlinkSocket(family: NETLINK_NETFILTER)
   }
 
+  /// The bridge's interface index; 0 while there is none.
+  var bridge: Int32 { bridges[0] ?? 0 }
+
   // MARK: a pod
 
-  /// A2: the pair, with its host end in the bridge.
-  /// - Returns: interface index of the host end.
+  /// A2: the pair, with its host end in the first bridge that has room.
+  /// - Parameter ports: how many of ours each bridge has.
   func makeVeth(
-    _ sandbox: Identifier, _ lease: AddressLease, namespace: Int32, mac: MACAddress, isLive: (Identifier) -> Bool
-  ) throws(NetworkError) -> Int32 {
-    do throws(NetworkError) {
-      return try tryVeth(lease, namespace: namespace, mac: mac)
-    } catch .kernel(_, EEXIST, _, _) {
-      try clearName(lease.hostInterface, isLive: isLive)
-      return try tryVeth(lease, namespace: namespace, mac: mac)
-    } catch .kernel(_, EXFULL, _, _) {
-      throw .bridgeFull(name: plan.bridge)
+    _ lease: AddressLease, namespace: Int32, mac: MACAddress, ports: [Int: Int], isLive: (Identifier) -> Bool
+  ) throws(NetworkError) -> PodLink {
+    try inBridgeWithRoom(ports) { number, bridge throws(NetworkError) in
+      let bridge = (number, bridge)
+      do throws(NetworkError) {
+        return try tryVeth(lease, bridge, namespace: namespace, mac: mac)
+      } catch .kernel(_, EEXIST, _, _) {
+        try clearName(lease.hostInterface, isLive: isLive)
+        return try tryVeth(lease, bridge, namespace: namespace, mac: mac)
+      }
     }
   }
 
-  private func tryVeth(_ lease: AddressLease, namespace: Int32, mac: MACAddress) throws(NetworkError) -> Int32 {
+  private func tryVeth(
+    _ lease: AddressLease, _ bridge: (number: Int, index: Int32), namespace: Int32, mac: MACAddress
+  ) throws(NetworkError) -> PodLink {
     let outcomes = try routes.run { batch throws(NetworkError) in
       try batch.add(
         "create", lease.hostInterface,
         RouteMessage.vethPair(
-          name: lease.hostInterface, bridge: bridge, group: plan.configuration.groupID, mtu: plan.mtu,
+          name: lease.hostInterface, bridge: bridge.index, group: plan.configuration.groupID, mtu: plan.mtu,
           podNamespace: namespace, podMAC: mac))
     }
-    return try index(of: lease.hostInterface, outcomes)
+    let link = try made(lease.hostInterface, outcomes)
+    return PodLink(index: link.index, bridge: bridge.number, inside: link.peer > 0 ? link.peer : PodInterface.index)
   }
 
   /// A name is in the way: ours of a dead sandbox goes, anybody else's stays.
@@ -69,21 +79,22 @@ final class HostSide: @unchecked Sendable {
   }
 
   /// A3: everything inside the pod's namespace.
-  func configureInside(_ inside: NetlinkSocket, _ lease: AddressLease) throws(NetworkError) {
+  func configureInside(_ inside: NetlinkSocket, _ link: PodLink, _ lease: AddressLease) throws(NetworkError) {
+    let eth0 = link.inside
     try inside.run { batch throws(NetworkError) in
       try batch.add("set up", "lo of the pod", RouteMessage.change(PodInterface.loopback, up: true))
-      try batch.add("set up", "eth0 of the pod", RouteMessage.change(PodInterface.index, up: true))
+      try batch.add("set up", "eth0 of the pod", RouteMessage.change(eth0, up: true))
       for address in addresses(lease) {
         try batch.add(
           "add address \(address) to", "eth0 of the pod",
-          RouteMessage.address(PodInterface.index, address, prefix: address.family.width))
+          RouteMessage.address(eth0, address, prefix: plan.podPrefix(address.family)))
         let gateway = gateway(address.family)
         try batch.add(
           "add neighbour \(gateway) to", "eth0 of the pod",
-          RouteMessage.neighbour(PodInterface.index, gateway, plan.bridgeMAC))
+          RouteMessage.neighbour(eth0, gateway, plan.bridgeMAC))
         try batch.add(
           "add default route by \(gateway) to", "eth0 of the pod",
-          RouteMessage.defaultRoute(PodInterface.index, gateway))
+          RouteMessage.defaultRoute(eth0, gateway))
       }
     }
   }
@@ -91,16 +102,16 @@ final class HostSide: @unchecked Sendable {
   /// A4: the port's options and its entries; from the last of them on the pod talks. When this returns, the first
   /// packet of either side arrives.
   func connect(
-    _ index: Int32, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress, inside: NetlinkSocket
+    _ link: PodLink, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress, inside: NetlinkSocket
   ) throws(NetworkError) {
     try routes.run { batch throws(NetworkError) in
-      try addPort(batch, index, sandbox, lease)
-      try addEntries(batch, index, lease, mac)
-      try batch.add("look at", lease.hostInterface, RouteMessage.takeNote(index))
-      try batch.add("look at", plan.bridge, RouteMessage.takeNote(bridge))
+      try addPort(batch, link.index, sandbox, lease)
+      try addEntries(batch, link, lease, mac)
+      try batch.add("look at", lease.hostInterface, RouteMessage.takeNote(link.index))
+      try batch.add("look at", plan.bridgeName(link.bridge), RouteMessage.takeNote(bridges[link.bridge] ?? 0))
     }
     try inside.run { batch throws(NetworkError) in
-      try batch.add("look at", "eth0 of the pod", RouteMessage.takeNote(PodInterface.index))
+      try batch.add("look at", "eth0 of the pod", RouteMessage.takeNote(link.inside))
     }
   }
 
@@ -115,21 +126,24 @@ final class HostSide: @unchecked Sendable {
   }
 
   func addEntries(
-    _ batch: RouteBatch, _ index: Int32, _ lease: AddressLease, _ mac: MACAddress
+    _ batch: RouteBatch, _ link: PodLink, _ lease: AddressLease, _ mac: MACAddress
   ) throws(NetworkError) {
+    let (name, bridge) = (plan.bridgeName(link.bridge), bridges[link.bridge] ?? 0)
     for address in addresses(lease) {
-      try batch.add(
-        "add neighbour \(address) to", plan.bridge, RouteMessage.neighbour(bridge, address, mac))
+      try batch.add("add neighbour \(address) to", name, RouteMessage.neighbour(bridge, address, mac))
+      if link.bridge > 0 { try batch.add("add route to \(address) by", name, RouteMessage.hostRoute(bridge, address)) }
     }
-    try batch.add("add forwarding entry \(mac) to", lease.hostInterface, RouteMessage.forwarding(index, mac))
+    try batch.add("add forwarding entry \(mac) to", lease.hostInterface, RouteMessage.forwarding(link.index, mac))
   }
 
   /// The instant cut: no frame of the pod passes the locked port any more, and none finds it.
-  func cut(_ index: Int32?, _ lease: AddressLease) {
-    guard let mac = MACAddress(lease.mac) else { return }
+  func cut(_ index: Int32?, bridge number: Int, _ lease: AddressLease) {
+    // Without its bridge nothing of it is left but the port.
+    guard let mac = MACAddress(lease.mac), let bridge = bridges[number] else { return }
+    let name = plan.bridgeName(number)
     do throws(NetworkError) {
       try routes.run { batch throws(NetworkError) in
-        let gone = [ENOENT, ENODEV, ENXIO, EINVAL, EOPNOTSUPP]
+        let gone = [ENOENT, ESRCH, ENODEV, ENXIO, EINVAL, EOPNOTSUPP]
         if let index {
           try batch.add(
             "remove forwarding entry \(mac) from", lease.hostInterface, tolerating: gone,
@@ -137,8 +151,12 @@ final class HostSide: @unchecked Sendable {
         }
         for address in addresses(lease) {
           try batch.add(
-            "remove neighbour \(address) from", plan.bridge, tolerating: gone,
+            "remove neighbour \(address) from", name, tolerating: gone,
             RouteMessage.neighbour(bridge, address, nil))
+          guard number > 0 else { continue }
+          try batch.add(
+            "remove route to \(address) from", name, tolerating: gone,
+            RouteMessage.hostRoute(bridge, address, remove: true))
         }
       }
     } catch {
@@ -207,7 +225,7 @@ final class HostSide: @unchecked Sendable {
   /// Ours by its mark, and of this bridge rather than of another daemon's.
   func isOurs(_ link: Link) -> Bool {
     guard link.kind == "veth", [plan.configuration.groupID, plan.dyingGroup].contains(link.group) else { return false }
-    return link.master == bridge || (link.master == 0 && plan.number(ofInterface: link.name) != nil)
+    return bridges.values.contains(link.master) || (link.master == 0 && plan.number(ofInterface: link.name) != nil)
   }
 
   func addresses(_ lease: AddressLease) -> [IPAddress] { lease.addresses.compactMap { IPAddress($0) } }
@@ -217,12 +235,12 @@ final class HostSide: @unchecked Sendable {
     return link.alias.isEmpty ? kind : "\(kind) with alias \"\(link.alias)\""
   }
 
-  /// The interface index that the kernel's echo of a creation carries.
-  func index(of name: String, _ outcomes: [RouteBatch.Outcome]) throws(NetworkError) -> Int32 {
-    let echoed = outcomes.first?.echo.flatMap { echo in echo.withUnsafeBytes { Link($0)?.index } }
-    if let echoed, echoed > 0 { return echoed }
+  /// The link that the kernel's echo of a creation tells of.
+  func made(_ name: String, _ outcomes: [RouteBatch.Outcome]) throws(NetworkError) -> Link {
+    let echoed = outcomes.first?.echo.flatMap { echo in echo.withUnsafeBytes { Link($0) } }
+    if let echoed, echoed.index > 0 { return echoed }
     guard let link = try routes.link(named: name) else { throw .kernel("find", ENODEV, name) }
-    return link.index
+    return link
   }
 
   private func gateway(_ family: AddressFamily) -> IPAddress {

@@ -12,6 +12,8 @@ struct Link: Sendable, Equatable {
   var group: UInt32 = 0
   /// Interface index of the bridge; 0: in none.
   var master: Int32 = 0
+  /// Interface index of a veth's other end, in its namespace; 0: none.
+  var peer: Int32 = 0
   var mtu: UInt32 = 0
   var mac: [UInt8] = []
   var isUp = false
@@ -34,6 +36,7 @@ struct Link: Sendable, Equatable {
     alias = attributes.string(IFLA_IFALIAS) ?? ""
     group = attributes.uint32(IFLA_GROUP) ?? 0
     master = Int32(bitPattern: attributes.uint32(IFLA_MASTER) ?? 0)
+    peer = Int32(bitPattern: attributes.uint32(IFLA_LINK) ?? 0)
     mtu = attributes.uint32(IFLA_MTU) ?? 0
     mac = attributes.bytes(IFLA_ADDRESS).map(Array.init) ?? []
     if let detail = attributes.nested(IFLA_LINKINFO) {

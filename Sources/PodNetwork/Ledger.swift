@@ -10,6 +10,8 @@ struct Ledger: Sendable {
     var number: UInt32?
     /// Interface index; nil once the link is gone.
     var index: Int32?
+    /// Number of its bridge.
+    var bridge: Int
     /// When the sandbox gave it back; nil while it has it.
     var detachedAt: Duration?
   }
@@ -21,21 +23,48 @@ struct Ledger: Sendable {
   var claims = PortClaims()
   /// By the name of the host end.
   private(set) var ports: [String: Port] = [:]
+  /// How many ports each bridge has, by its number.
+  private(set) var portCounts: [Int: Int] = [:]
   private var names: [Int32: String] = [:]
   /// Who had a number last, so that a second detach does not take it from the next.
   private var lastHolders: [UInt32: Identifier] = [:]
 
   init(allocator: AddressAllocator) { self.allocator = allocator }
 
-  mutating func attached(_ sandbox: Identifier, _ lease: AddressLease, number: UInt32?, index: Int32?) {
-    ports[lease.hostInterface] = Port(sandbox: sandbox, lease: lease, number: number, index: index)
-    if let index { names[index] = lease.hostInterface }
+  /// - Parameter link: nil where it is gone.
+  mutating func attached(_ sandbox: Identifier, _ lease: AddressLease, number: UInt32?, link: PodLink?) {
+    let port = Port(
+      sandbox: sandbox, lease: lease, number: number, index: link?.index, bridge: link?.bridge ?? 0)
+    put(port, at: lease.hostInterface)
+  }
+
+  /// A repair has found sandboxes' links where they are now.
+  mutating func found(_ links: [Identifier: PodLink]) {
+    for (name, port) in ports {
+      guard let link = links[port.sandbox], port.index == link.index, port.bridge != link.bridge else { continue }
+      var port = port
+      port.bridge = link.bridge
+      put(port, at: name)
+    }
+  }
+
+  private mutating func put(_ port: Port?, at name: String) {
+    if let before = ports[name], let index = before.index {
+      names[index] = nil
+      portCounts[before.bridge, default: 0] -= 1
+    }
+    ports[name] = port
+    if let port, let index = port.index {
+      names[index] = name
+      portCounts[port.bridge, default: 0] += 1
+    }
   }
 
   /// What detach has to do.
   enum Release: Sendable, Equatable {
-    /// Cut the link with this interface index off; nil when the link went before, and only its neighbours are left.
-    case cut(index: Int32?)
+    /// Cut the link with this interface index off; nil when the link went before, and only its neighbours are left, on
+    /// the bridge with this number.
+    case cut(index: Int32?, bridge: Int)
     /// Nothing is there to cut, or it was done before.
     case nothing
   }
@@ -51,13 +80,13 @@ struct Ledger: Sendable {
     guard port.sandbox == sandbox, port.detachedAt == nil else { return .nothing }
     if let number { lastHolders[number] = sandbox }
     guard let index = port.index else {
-      ports[lease.hostInterface] = nil
+      put(nil, at: lease.hostInterface)
       if let number { free(number, at: now) }
-      return .cut(index: nil)
+      return .cut(index: nil, bridge: port.bridge)
     }
     ports[lease.hostInterface]?.detachedAt = now
     if let number { allocator.release(number) }
-    return .cut(index: index)
+    return .cut(index: index, bridge: port.bridge)
   }
 
   /// A lease without a link goes back.
@@ -68,12 +97,13 @@ struct Ledger: Sendable {
   /// The kernel has removed a link.
   /// - Returns: the sandbox that still wanted it.
   mutating func linkGone(_ index: Int32, at now: Duration) -> Identifier? {
-    guard let name = names.removeValue(forKey: index), let port = ports[name], port.index == index else { return nil }
+    guard let name = names[index], var port = ports[name] else { return nil }
     guard port.detachedAt != nil else {
-      ports[name]?.index = nil
+      port.index = nil
+      put(port, at: name)
       return port.sandbox
     }
-    ports[name] = nil
+    put(nil, at: name)
     if let number = port.number { allocator.linkGone(number, at: now) }
     return nil
   }

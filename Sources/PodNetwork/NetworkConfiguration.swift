@@ -4,9 +4,11 @@ internal import RuntimeModel
 package struct NetworkConfiguration: Sendable, Hashable {
   /// How pods of one node reach each other.
   package enum Addressing: String, Sendable, Hashable, CaseIterable {
-    /// A pod holds /32 and /128; everything goes through the bridge's address. No broadcast between pods.
+    /// A pod holds /32 and /128; everything goes through the bridge's address. No broadcast between pods, and more than
+    /// one bridge's 1023 of them.
     case routed
-    /// Pods share one layer-2 network.
+    /// Pods share one layer-2 network with broadcast and multicast. A host port of a pod of the same node sees the
+    /// gateway as its client.
     case switched
   }
 
@@ -88,7 +90,6 @@ package struct NetworkConfiguration: Sendable, Hashable {
       throw .configuration(key: "group_id", reason: "\(groupID) is not within 1 and \((1 << 30) - 1)")
     }
     try checkTunnel()
-    if addressing == .switched { throw .unimplemented("network.addressing = \"switched\"") }
   }
 
   private func checkTunnel() throws(NetworkError) {

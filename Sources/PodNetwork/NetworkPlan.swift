@@ -32,12 +32,36 @@ struct NetworkPlan: Sendable {
 
   var bridge: String { configuration.bridge }
 
+  /// Pods share one layer-2 network, instead of each reaching the others through the bridge's address.
+  var isSwitched: Bool { configuration.addressing == .switched }
+
+  /// Most bridges of this node: pods behind two bridges find each other only where everything is routed.
+  var bridgeLimit: Int { isSwitched ? 1 : 64 }
+
+  /// Name of bridge `number`: 0 is the bridge, n its n-th overflow bridge `BRIDGE-n`.
+  func bridgeName(_ number: Int) -> String { number == 0 ? bridge : "\(bridge)-\(number)" }
+
+  /// - Returns: nil unless it is a name that one of our bridges could have.
+  func bridgeNumber(ofInterface name: String) -> Int? {
+    if name == bridge { return 0 }
+    guard name.hasPrefix(bridge + "-"), let number = Int(name.dropFirst(bridge.count + 1)) else { return nil }
+    return (1..<bridgeLimit).contains(number) && bridgeName(number) == name ? number : nil
+  }
+
   var podBlocks: [AddressBlock] { [ipv4, ipv6].compactMap { $0 } }
 
   /// Address and prefix of the bridge, one of each family, link-local last.
-  var bridgeAddresses: [(address: IPAddress, prefix: Int)] {
-    podBlocks.map { ($0.address(Self.gatewayNumber), $0.prefix) }
+  var bridgeAddresses: [(address: IPAddress, prefix: Int)] { bridgeAddresses(0) }
+
+  /// The same addresses on every bridge, but only the first has the route to the block.
+  func bridgeAddresses(_ number: Int) -> [(address: IPAddress, prefix: Int)] {
+    podBlocks.map { ($0.address(Self.gatewayNumber), number == 0 ? $0.prefix : $0.family.width) }
       + (ipv6 == nil ? [] : [(Self.gatewayLinkLocal, 64)])
+  }
+
+  /// Prefix of a pod's own address: alone, or in the network it shares.
+  func podPrefix(_ family: AddressFamily) -> Int {
+    (isSwitched ? (family == .ipv4 ? ipv4 : ipv6)?.prefix : nil) ?? family.width
   }
 
   var bridgeMAC: MACAddress { mac(Self.gatewayNumber) }
@@ -106,6 +130,11 @@ struct NetworkPlan: Sendable {
 enum LinkAlias {
   static let bridge = "podnet"
   private static let prefix = "podnet:"
+
+  /// - Parameter number: of the bridge; an overflow bridge names the one it belongs to.
+  static func bridge(_ number: Int, of plan: NetworkPlan) -> String {
+    number == 0 ? bridge : "podnet-overflow:" + plan.bridge
+  }
 
   static func pod(_ sandbox: Identifier) -> String { prefix + sandbox.value }
 

@@ -10,11 +10,11 @@ extension PodNetwork {
     switch event {
     case .linkGone(let index):
       linkGone(index)
-      if health.withLock({ $0.bridge == index }) { repairSoon() }
+      if health.withLock({ $0.bridges.values.contains(index) }) { repairSoon() }
     case .linksAre(let present, let known):
       logger.debug("link events were dropped; read anew")
       for index in known.subtracting(present) { linkGone(index) }
-      if health.withLock({ !present.contains($0.bridge) }) { repairSoon() }
+      if health.withLock({ !present.isSuperset(of: $0.bridges.values) }) { repairSoon() }
     case .rulesChanged:
       repairSoon()
     case .deadline:
@@ -60,14 +60,16 @@ extension PodNetwork {
   private func repair() {
     guard !health.withLock({ $0.isClosed }) else { return }
     do throws(NetworkError) {
-      let isBridgeThere = try host.findBridge().map { bridge in health.withLock { $0.bridge == bridge.index } } ?? false
-      if !isBridgeThere {
+      _ = try host.findBridge()
+      if health.withLock({ $0.bridges != host.bridges }) {
         let live = ledger.withLock { $0.live }
         var repairs = try host.ensureBridge(live: Array(live.values))
         try host.applySysctls()
-        repairs += try host.reconcile(live: live).repairs
+        let finding = try host.reconcile(live: live)
+        repairs += finding.repairs
+        ledger.withLock { $0.found(finding.present) }
         for repair in repairs { logger.notice("network repaired", metadata: ["what": "\(repair)"]) }
-        health.withLock { $0.bridge = host.bridge }
+        health.withLock { $0.now(host.bridges, host.fingerprint) }
       }
       if try !host.hasRules() {
         let rules = try host.replaceRules()

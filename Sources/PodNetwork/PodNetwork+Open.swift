@@ -41,6 +41,7 @@ extension PodNetwork {
     let host = try HostSide(plan: plan, routes: routes, logger: logger)
     try host.checkIPv6()
     let isNew = try host.findBridge() == nil
+    try host.findOverflow()
     try host.checkRoutes()
     let observer = try Observer(plan: plan)
     let peerWatch = link == nil ? nil : try PeerWatch()
@@ -52,11 +53,12 @@ extension PodNetwork {
       report.removedLinks = finding.removed.map(\.name).sorted()
       report.lostSandboxes = finding.lost
       report.repairs += finding.repairs
+      try host.removeIdleOverflow(occupied: Set(finding.present.values.map(\.bridge)))
       let cursor = configuration.stateDirectory.map { CursorFile(directory: $0) }
       var ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
       ledger.claims = claims(ports, live, host)
       try host.adopt(ledger.claims)
-      let health = Health(bridge: host.bridge, rules: try host.replaceRules())
+      let health = Health(bridges: host.bridges, rules: try host.replaceRules())
       let peerSide = PeerSide(host: host)
       let peers = try peerSide.open()
       log(report, plan, logger)
@@ -90,7 +92,7 @@ extension PodNetwork {
         ledger.allocator.take(number)
         blocks.insert(number / NetworkPlan.pairBlock)
       }
-      ledger.attached(sandbox, lease, number: number, index: finding.present[sandbox])
+      ledger.attached(sandbox, lease, number: number, link: finding.present[sandbox])
     }
     return ledger
   }

@@ -135,15 +135,13 @@ package final class PodNetwork: Sendable {
     watch.lap("queue")
     let (sandbox, lease) = (place.sandbox, place.lease)
     try host.fillPairs(for: place.number)
-    let index = try host.makeVeth(sandbox, lease, namespace: namespace.descriptor.raw, mac: place.mac) { holder in
-      ledger.withLock { $0.live[holder] != nil }
-    }
-    ledger.withLock { $0.attached(sandbox, lease, number: place.number, index: index) }
+    let link = try makeVeth(lease, place.mac, namespace)
+    ledger.withLock { $0.attached(sandbox, lease, number: place.number, link: link) }
     watch.lap("veth")
     do throws(NetworkError) {
-      try host.configureInside(namespace.routes, lease)
+      try host.configureInside(namespace.routes, link, lease)
       watch.lap("inside")
-      try host.connect(index, sandbox, lease, mac: place.mac, inside: namespace.routes)
+      try host.connect(link, sandbox, lease, mac: place.mac, inside: namespace.routes)
       watch.lap("host")
       try host.publish(place.ports, for: sandbox)
       if !place.ports.isEmpty { watch.lap("ports") }
@@ -155,6 +153,31 @@ package final class PodNetwork: Sendable {
     return Attachment(
       namespace: namespace.descriptor, lease: lease, gateway: plan.gateway.description, timings: watch.laps)
   }
+
+  /// A2, on the writer's thread.
+  func makeVeth(
+    _ lease: AddressLease, _ mac: MACAddress, _ namespace: NamespaceMaker.Namespace
+  ) throws(NetworkError) -> PodLink {
+    let ports = ledger.withLock { $0.portCounts }
+    let link = try host.makeVeth(lease, namespace: namespace.descriptor.raw, mac: mac, ports: ports) { holder in
+      ledger.withLock { $0.live[holder] != nil }
+    }
+    if ports[link.bridge] == Self.crowd - 1 {
+      logger.warning(
+        "a bridge is nearly full",
+        metadata: [
+          "bridge": "\(plan.bridgeName(link.bridge))", "ports": "\(Self.crowd)", "limit": "\(HostSide.portLimit)",
+          "then": "\(plan.bridgeLimit > 1 ? "further pods go to another bridge" : "further pods are refused")",
+        ])
+    }
+    health.withLock { health in
+      if health.bridges != host.bridges { health.now(host.bridges, host.fingerprint) }
+    }
+    return link
+  }
+
+  /// With so many ports of a bridge we warn.
+  private static let crowd = 900
 
   /// Cuts the sandbox off at once, and gives its lease back: its address is handed out again 30 s after the kernel has
   /// removed the link, which it does when the last holder of the namespace is gone. Idempotent; never waits for that.
@@ -175,8 +198,8 @@ package final class PodNetwork: Sendable {
       )
     }
     host.withdraw(ports, of: sandbox)
-    guard case .cut(let index) = action else { return }
-    host.cut(index, lease)
+    guard case .cut(let index, let bridge) = action else { return }
+    host.cut(index, bridge: bridge, lease)
     observer.wake()
   }
 
@@ -218,7 +241,8 @@ package final class PodNetwork: Sendable {
 
 /// What we last knew about the network's state.
 struct Health: Sendable {
-  var bridge: Int32
+  /// Interface indexes of our bridges by number.
+  var bridges: [Int: Int32]
   var rules: RuleFingerprint
   var known: (readiness: NetworkReadiness, at: ContinuousClock.Instant)?
   /// Grows with every event that makes `known` doubtful.
@@ -227,6 +251,15 @@ struct Health: Sendable {
   var retryAt: Duration?
   /// From here on nothing is repaired.
   var isClosed = false
+
+  var bridge: Int32 { bridges[0] ?? 0 }
+
+  /// What was made just now.
+  mutating func now(_ bridges: [Int: Int32], _ rules: RuleFingerprint?) {
+    self.bridges = bridges
+    if let rules { self.rules = rules }
+    doubt()
+  }
 
   mutating func doubt() {
     epoch += 1

@@ -9,8 +9,8 @@ extension HostSide {
     var removed: [Link] = []
     var lost: [Identifier] = []
     var repairs: [String] = []
-    /// Interface index of every live sandbox that has its link.
-    var present: [Identifier: Int32] = [:]
+    /// Where every live sandbox that has its link is.
+    var present: [Identifier: PodLink] = [:]
   }
 
   func reconcile(live: [Identifier: AddressLease]) throws(NetworkError) -> Finding {
@@ -27,45 +27,63 @@ extension HostSide {
     }
     try remove(finding.removed.map(\.index))
     finding.lost = live.keys.filter { found[$0] == nil }.sorted()
-    finding.present = found.mapValues(\.index)
-    finding.repairs += try repairPorts(found, live)
-    finding.repairs += try repairEntries(found, live)
+    finding.repairs += try repairPorts(found, live, &finding.present)
+    finding.repairs += try repairEntries(finding.present, live)
+    finding.repairs += try repairHostRoutes(finding.present, live)
     return finding
   }
 
+  /// A port that is in none of our bridges comes into the first with room.
   private func repairPorts(
-    _ found: [Identifier: Link], _ live: [Identifier: AddressLease]
+    _ found: [Identifier: Link], _ live: [Identifier: AddressLease], _ present: inout [Identifier: PodLink]
   ) throws(NetworkError) -> [String] {
     var repairs: [String] = []
-    for (sandbox, link) in found where link.master != bridge || !link.isUp || !link.isPort(like: port) {
+    let numbers = Dictionary(bridges.map { ($0.value, $0.key) }) { first, _ in first }
+    for (sandbox, link) in found {
+      if let number = numbers[link.master] { present[sandbox] = PodLink(index: link.index, bridge: number) }
+    }
+    var counts = present.values.reduce(into: [Int: Int]()) { $0[$1.bridge, default: 0] += 1 }
+    for (sandbox, link) in found where present[sandbox] == nil || !link.isUp || !link.isPort(like: port) {
       guard let lease = live[sandbox] else { continue }
-      try routes.run { batch throws(NetworkError) in
-        if link.master != bridge {
-          try batch.add("put", "\(link.name) into \(plan.bridge)", RouteMessage.setMaster(link.index, bridge: bridge))
+      if present[sandbox] == nil {
+        let number = try inBridgeWithRoom(counts) { number, bridge throws(NetworkError) in
+          let name = plan.bridgeName(number)
+          try routes.run { batch throws(NetworkError) in
+            try batch.add("put", "\(link.name) into \(name)", RouteMessage.setMaster(link.index, bridge: bridge))
+          }
+          return number
         }
-        try addPort(batch, link.index, sandbox, lease)
+        counts[number, default: 0] += 1
+        present[sandbox] = PodLink(index: link.index, bridge: number)
       }
+      try routes.run { batch throws(NetworkError) in try addPort(batch, link.index, sandbox, lease) }
       repairs.append("port \(link.name)")
     }
     return repairs
   }
 
   private func repairEntries(
-    _ found: [Identifier: Link], _ live: [Identifier: AddressLease]
+    _ links: [Identifier: PodLink], _ live: [Identifier: AddressLease]
   ) throws(NetworkError) -> [String] {
     var wanted: Set<Neighbour> = []
-    for (sandbox, link) in found {
-      guard let lease = live[sandbox], let mac = MACAddress(lease.mac) else { continue }
+    var places: Set<Place> = []
+    for (sandbox, link) in links {
+      guard let lease = live[sandbox], let mac = MACAddress(lease.mac), let bridge = bridges[link.bridge] else {
+        continue
+      }
       wanted.insert(Neighbour(interface: link.index, address: nil, mac: mac))
-      for address in addresses(lease) { wanted.insert(Neighbour(interface: bridge, address: address, mac: mac)) }
+      for address in addresses(lease) {
+        wanted.insert(Neighbour(interface: bridge, address: address, mac: mac))
+        places.insert(Place(interface: bridge, address: address))
+      }
     }
     var present: Set<Neighbour> = []
     for family in [AF_BRIDGE, AF_INET, AF_INET6] { present.formUnion(try routes.fixedNeighbours(family: family)) }
     let missing = wanted.subtracting(present)
     let stale = present.subtracting(wanted).filter { entry in
-      guard entry.interface == bridge, let address = entry.address else { return false }
+      guard let address = entry.address, bridges.values.contains(entry.interface) else { return false }
       return plan.podBlocks.contains { $0.contains(address) }
-        && !wanted.contains { $0.address == address }
+        && !places.contains(Place(interface: entry.interface, address: address))
     }
     let messages = stale.map { ("remove neighbour", $0, true) } + missing.map { ("add entry", $0, false) }
     for part in stride(from: 0, to: messages.count, by: 64) {
@@ -77,6 +95,48 @@ extension HostSide {
       }
     }
     return messages.map { "\($0.0) \($0.1)" }.sorted()
+  }
+
+  private struct Place: Hashable {
+    var interface: Int32
+    var address: IPAddress
+  }
+
+  /// Routes to the pods behind overflow bridges.
+  private func repairHostRoutes(
+    _ links: [Identifier: PodLink], _ live: [Identifier: AddressLease]
+  ) throws(NetworkError) -> [String] {
+    guard bridges.count > 1 else { return [] }
+    var wanted: Set<Place> = []
+    for (sandbox, link) in links where link.bridge > 0 {
+      guard let lease = live[sandbox], let bridge = bridges[link.bridge] else { continue }
+      for address in addresses(lease) { wanted.insert(Place(interface: bridge, address: address)) }
+    }
+    var present: Set<Place> = []
+    for block in plan.podBlocks {
+      for route in try routes.routes(block.family)
+      where route.interface != bridge && bridges.values.contains(route.interface)
+        && route.destination.prefix == block.family.width && block.contains(route.destination)
+      {
+        present.insert(Place(interface: route.interface, address: route.destination.base))
+      }
+    }
+    // The kernel makes one for the gateway of an IPv6 bridge by itself.
+    let gateways = Set(plan.bridgeAddresses.map(\.address))
+    let changes =
+      present.subtracting(wanted).filter { !gateways.contains($0.address) }.map { ("remove route", $0) }
+      + wanted.subtracting(present).map { ("add route", $0) }
+    for part in stride(from: 0, to: changes.count, by: 64) {
+      try routes.run { batch throws(NetworkError) in
+        for (step, place) in changes[part..<min(part + 64, changes.count)] {
+          let isStale = step == "remove route"
+          try batch.add(
+            step, "\(place.address) on interface \(place.interface)", tolerating: isStale ? [ESRCH] : [],
+            RouteMessage.hostRoute(place.interface, place.address, remove: isStale))
+        }
+      }
+    }
+    return changes.map { "\($0.0) \($0.1.address)" }.sorted()
   }
 
   private func message(_ entry: Neighbour, remove: Bool) -> OpaquePointer? {

@@ -27,7 +27,6 @@ enum RouteMessage {
     rtnl_link_set_group(link, group)
     rtnl_link_set_master(link, bridge)
     rtnl_link_set_name(peer, PodInterface.name)
-    rtnl_link_set_ifindex(peer, PodInterface.index)
     rtnl_link_set_mtu(peer, mtu)
     rtnl_link_set_ns_fd(peer, podNamespace)
     guard setAddress(peer, podMAC) else { return nil }
@@ -172,6 +171,27 @@ enum RouteMessage {
     }
   }
 
+  /// Route to one pod behind an overflow bridge.
+  static func hostRoute(_ index: Int32, _ address: IPAddress, remove: Bool = false) -> OpaquePointer? {
+    guard
+      let route = rtnl_route_alloc(), let hop = rtnl_route_nh_alloc(), let target = nlAddress(address, prefix: nil)
+    else { return nil }
+    defer {
+      nl_addr_put(target)
+      rtnl_route_put(route)
+    }
+    rtnl_route_set_family(route, UInt8(address.family.number))
+    rtnl_route_set_dst(route, target)
+    rtnl_route_set_table(route, UInt32(RT_TABLE_MAIN.rawValue))
+    rtnl_route_set_scope(route, UInt8(RT_SCOPE_LINK.rawValue))
+    rtnl_route_set_protocol(route, UInt8(RTPROT_STATIC))
+    rtnl_route_nh_set_ifindex(hop, index)
+    rtnl_route_add_nexthop(route, hop)
+    return built {
+      remove ? rtnl_route_build_del_request(route, 0, $0) : rtnl_route_build_add_request(route, createOrReplace, $0)
+    }
+  }
+
   /// Default route by a gateway that no connected route leads to.
   static func defaultRoute(_ index: Int32, _ gateway: IPAddress) -> OpaquePointer? {
     guard
@@ -253,7 +273,18 @@ enum PodInterface {
   static let name = "eth0"
   /// The loopback is 1.
   static let loopback: Int32 = 1
+  /// What the kernel gives the first that is made in a namespace; a refused one before it has used up the number.
   static let index: Int32 = 2
+}
+
+/// The host end of a pod's pair, and where it is.
+struct PodLink: Sendable, Equatable {
+  /// Interface index.
+  var index: Int32
+  /// 0: the bridge; n: its n-th overflow bridge.
+  var bridge: Int
+  /// Interface index of the pod's end, in its namespace.
+  var inside = PodInterface.index
 }
 
 /// How a pod's port of the bridge is set (NETWORK.md D3): no MAC or ARP takeover can succeed.
@@ -261,12 +292,16 @@ struct BridgePort: Sendable, Equatable {
   /// With br_netfilter in the path the bridge itself translates and hands frames from port to port, so that ports must
   /// not be isolated and a pod must be able to reach itself (NETWORK.md D6).
   var isFiltered = false
+  /// Pods are to find each other without the bridge's address (`addressing = "switched"`): ports are not isolated, and
+  /// let broadcasts and multicasts out. What those may claim is for the anti-spoof rules.
+  var isSwitched = false
 
   var options: [(option: Int, value: UInt8)] {
-    [
+    let floods: UInt8 = isSwitched ? 1 : 0
+    return [
       (IFLA_BRPORT_LEARNING, 0), (IFLA_BRPORT_LOCKED, 1), (IFLA_BRPORT_UNICAST_FLOOD, 0),
-      (IFLA_BRPORT_MCAST_FLOOD, 0), (IFLA_BRPORT_BCAST_FLOOD, 0), (IFLA_BRPORT_ISOLATED, isFiltered ? 0 : 1),
-      (IFLA_BRPORT_MODE, isFiltered ? 1 : 0),
+      (IFLA_BRPORT_MCAST_FLOOD, floods), (IFLA_BRPORT_BCAST_FLOOD, floods),
+      (IFLA_BRPORT_ISOLATED, isFiltered || isSwitched ? 0 : 1), (IFLA_BRPORT_MODE, isFiltered ? 1 : 0),
     ]
   }
 }

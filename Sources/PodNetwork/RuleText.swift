@@ -12,6 +12,14 @@ struct RuleText: Sendable {
   var published: [PublishedPort] = []
   /// Addresses of the other nodes themselves.
   var nodes: Set<IPAddress> = []
+  /// Names of our bridges: never a wildcard, which might match somebody else's.
+  var bridges: [String]
+
+  init(plan: NetworkPlan, filledBlocks: Set<UInt32> = []) {
+    self.plan = plan
+    self.filledBlocks = filledBlocks
+    bridges = [plan.bridge]
+  }
 
   /// Both tables, replacing what is there.
   var whole: String { replacing("inet", plan.ruleTable, ruleTable) + replacing("bridge", plan.guardTable, guardTable) }
@@ -21,9 +29,10 @@ struct RuleText: Sendable {
 
   /// Adds the anti-spoof pairs of one block of host numbers.
   func fill(block: UInt32) -> String {
-    families.map { family in
-      "add element bridge \(plan.guardTable) pair\(family.digit) { \(pairs(family, [block])) }\n"
-    }.joined()
+    let table = "bridge \(plan.guardTable)"
+    return families.map { family in
+      "add element \(table) pair\(family.digit) { \(pairs(family, [block])) }\n"
+    }.joined() + (isAdvertising ? "add element \(table) target6 { \(targets([block])) }\n" : "")
   }
 
   /// Replaces the addresses of the other nodes.
@@ -46,7 +55,7 @@ struct RuleText: Sendable {
   // MARK: inet
 
   private var ruleTable: String {
-    let bridge = "\"\(plan.bridge)\""
+    let bridge = bridge
     var text = ""
     for block in plan.podBlocks {
       text += Self.set("pod\(block.family.digit)", block.family, [block])
@@ -134,8 +143,10 @@ struct RuleText: Sendable {
       let ip = family == .ipv4 ? "ip" : "ip6"
       rules.append("ct status dnat \(ip) saddr . \(ip) daddr @hairpin\(digit) masquerade")
       if family == .ipv4 {
-        rules.append("ct status dnat ip saddr 127.0.0.0/8 oifname \"\(plan.bridge)\" masquerade")
+        rules.append("ct status dnat ip saddr 127.0.0.0/8 oifname \(bridge) masquerade")
       }
+      // Else the answer would take the short way, and its translation with nobody to take it back.
+      if plan.isSwitched { rules.append("ct status dnat \(ip) saddr @pod\(digit) \(ip) daddr @pod\(digit) masquerade") }
       guard plan.configuration.masquerade else { continue }
       let multicast = family == .ipv4 ? "224.0.0.0/4" : "ff00::/8"
       rules.append(
@@ -153,6 +164,10 @@ struct RuleText: Sendable {
       text += Self.collection(
         "set", "pair\(family.digit)", "type ether_addr . \(family)_addr", [pairs(family, filledBlocks.sorted())])
     }
+    if isAdvertising {
+      text += Self.collection(
+        "set", "target6", "typeof ether saddr . @th,64,128", [targets(filledBlocks.sorted())])
+    }
     // Frames of other bridges are none of our business. Interface names follow from addresses, so our ports are a few
     // prefixes; this kernel has no `meta ibrname`.
     text += chain(
@@ -165,19 +180,42 @@ struct RuleText: Sendable {
     }
     if plan.ipv6 != nil {
       rules.append("ether type ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop")
+      // Where pods hear each other, a pod advertises no address but its own (RFC 4861 section 4.4: target at 8 bytes).
+      if isAdvertising {
+        rules.append(
+          "ether type ip6 icmpv6 type nd-neighbor-advert ether saddr . @th,64,128 != @target6 counter drop")
+      }
       rules.append("ether type ip6 ether saddr . ip6 saddr @pair6 accept")
     }
     return text + chain("check", nil, rules + ["counter drop"])
   }
 
-  private func pairs(_ family: AddressFamily, _ blocks: [UInt32]) -> String {
+  /// Interfaces that are one of our bridges.
+  private var bridge: String {
+    let names = bridges.map { "\"\($0)\"" }
+    return names.count == 1 ? names[0] : "{ \(names.joined(separator: ", ")) }"
+  }
+
+  private var isAdvertising: Bool { plan.isSwitched && plan.ipv6 != nil }
+
+  /// The pairs of `pair6`, with the addresses as numbers: nftables 1.0.6 has no name for an advertisement's target.
+  private func targets(_ blocks: [UInt32]) -> String {
+    pairs(.ipv6, blocks) {
+      "0x" + hexadecimal(UInt64($0.value >> 64), digits: 16)
+        + hexadecimal(UInt64(truncatingIfNeeded: $0.value), digits: 16)
+    }
+  }
+
+  private func pairs(
+    _ family: AddressFamily, _ blocks: [UInt32], _ text: (IPAddress) -> String = { "\($0)" }
+  ) -> String {
     guard let block = family == .ipv4 ? plan.ipv4 : plan.ipv6 else { return "" }
     var elements: [String] = []
     for filled in blocks {
       for number in plan.hostNumbers(inPairBlock: filled) {
         let mac = plan.mac(number)
-        elements.append("\(mac) . \(block.address(number))")
-        if family == .ipv6 { elements.append("\(mac) . \(mac.linkLocal)") }
+        elements.append("\(mac) . \(text(block.address(number)))")
+        if family == .ipv6 { elements.append("\(mac) . \(text(mac.linkLocal))") }
       }
     }
     return elements.joined(separator: ", ")

@@ -39,6 +39,33 @@ extension KernelTests {
       }
     }
 
+    /// With `switched` addressing pods hear each other, and what they hear is true.
+    @Test func inASharedNetworkNobodyAdvertisesAnothersAddress() async throws {
+      var configuration = KernelRoom.configuration()
+      configuration.addressing = .switched
+      try await KernelRoom.withNetwork(configuration) { network in
+        let (a, b, c) = (try await Pod(network), try await Pod(network), try await Pod(network))
+        let mac = try #require(MACAddress(a.lease.mac))
+        let theirs = try #require(MACAddress(c.lease.mac)).bytes
+        let own = try #require(a.lease.ipv6.flatMap { IPAddress($0) })
+        let victim = try #require(b.lease.ipv6.flatMap { IPAddress($0) })
+        let victim4 = try #require(b.lease.ipv4.flatMap { IPAddress($0) }).bytes
+        let own4 = try #require(a.lease.ipv4.flatMap { IPAddress($0) }).bytes
+        let (listener, attacker) = (try await packetSocket(c), try await packetSocket(a))
+        let head = theirs + mac.bytes + [0x86, 0xdd]
+        for source in [own, mac.linkLocal] {
+          try send(attacker, head + advertisement(from: source, of: victim, at: mac))
+        }
+        try send(attacker, Self.broadcast + mac.bytes + [8, 6] + arp(mac.bytes, victim4, victim4))
+        #expect(frames(listener).filter { $0.dropFirst(6).starts(with: mac.bytes) }.isEmpty)
+        // The same about itself arrives.
+        try send(attacker, head + advertisement(from: own, of: own, at: mac))
+        try send(attacker, head + advertisement(from: mac.linkLocal, of: mac.linkLocal, at: mac))
+        try send(attacker, Self.broadcast + mac.bytes + [8, 6] + arp(mac.bytes, own4, own4))
+        #expect(frames(listener).filter { $0.dropFirst(6).starts(with: mac.bytes) }.count == 3)
+      }
+    }
+
     /// The node's fixed neighbours and forwarding entries of pods; those of multicast come and go.
     private func view() throws -> Set<Neighbour> {
       let socket = try NetlinkSocket(family: NETLINK_ROUTE)
@@ -79,6 +106,13 @@ extension KernelTests {
 
     private func arp(_ mac: [UInt8], _ sender: [UInt8], _ target: [UInt8]) -> [UInt8] {
       [0, 1, 8, 0, 6, 4, 0, 2] + mac + sender + Self.broadcast + target
+    }
+
+    /// A neighbour advertisement that is to override (RFC 4861 section 4.4).
+    private func advertisement(from source: IPAddress, of target: IPAddress, at mac: MACAddress) -> [UInt8] {
+      let payload = [136, 0, 0, 0, 0x20, 0, 0, 0] + target.bytes + [2, 1] + mac.bytes
+      let allNodes: [UInt8] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+      return [0x60, 0, 0, 0, 0, UInt8(payload.count), 58, 255] + source.bytes + allNodes + payload
     }
 
     private func routerAdvertisement(_ source: IPAddress) -> [UInt8] {

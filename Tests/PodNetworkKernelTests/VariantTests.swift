@@ -6,21 +6,6 @@ import Testing
 
 extension KernelTests {
   @Suite struct VariantTests {
-    @Test(arguments: [["10.244.7.0/24"], ["fd44:7::/64"]]) func oneFamilyIsEnough(blocks: [String]) async throws {
-      var configuration = KernelRoom.configuration()
-      configuration.podCIDRs = blocks
-      try await KernelRoom.withNetwork(configuration) { network in
-        let (a, b) = (try await Pod(network), try await Pod(network))
-        #expect(b.lease.addresses.count == 1)
-        let target = b.lease.addresses[0]
-        let family = AddressFamily.allCases[target.contains(":") ? 1 : 0]
-        let server = try await Endpoint.make(b.attachment.namespace, .tcp, port: 80, family: family)
-        #expect(try await Endpoint.make(a.attachment.namespace, .tcp, family: family).connect(to: target, 80) == 0)
-        #expect(server.acceptedPeer() == a.lease.addresses[0])
-        #expect(await network.readiness() == .ready)
-      }
-    }
-
     /// NETWORK.md D6, 5.4: with br_netfilter in the path, and without.
     @Test(arguments: [NetworkConfiguration.BridgeNfCall.off, .keep])
     func hostPortsWorkWithAndWithoutBridgeNetfilter(mode: NetworkConfiguration.BridgeNfCall) async throws {

@@ -100,9 +100,9 @@ struct Generator {
   @Test func detachCutsOnceAndFreesWithTheLink() {
     var ledger = ledger()
     #expect(ledger.allocator.reserve(at: .zero) == 2)
-    ledger.attached(a, lease(2), number: 2, index: 77)
+    ledger.attached(a, lease(2), number: 2, link: PodLink(index: 77, bridge: 0))
     #expect(ledger.live == [a: lease(2)])
-    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(1)) == .cut(index: 77))
+    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(1)) == .cut(index: 77, bridge: 0))
     #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(1)) == .nothing)
     #expect(ledger.allocator.holdings[2] == .releasing)
     #expect(ledger.nextDeadline == .seconds(3))
@@ -116,14 +116,14 @@ struct Generator {
   @Test func aLateSecondDetachTakesNothingFromTheNextHolder() {
     var ledger = ledger()
     #expect(ledger.allocator.reserve(at: .zero) == 2)
-    ledger.attached(a, lease(2), number: 2, index: 77)
+    ledger.attached(a, lease(2), number: 2, link: PodLink(index: 77, bridge: 0))
     _ = ledger.detached(a, lease(2), number: 2, at: .zero)
     _ = ledger.linkGone(77, at: .zero)
     #expect(ledger.allocator.reserve(at: .seconds(60)) == 3)
     #expect(ledger.allocator.reserve(at: .seconds(60)) == 2)
     #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(61)) == .nothing)
     #expect(ledger.allocator.holdings[2] == .used)
-    ledger.attached(b, lease(2), number: 2, index: 78)
+    ledger.attached(b, lease(2), number: 2, link: PodLink(index: 78, bridge: 0))
     #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(61)) == .nothing)
     #expect(ledger.live == [b: lease(2)])
   }
@@ -131,10 +131,10 @@ struct Generator {
   @Test func aDeadPodKeepsItsAddressUntilItIsDetached() {
     var ledger = ledger()
     #expect(ledger.allocator.reserve(at: .zero) == 2)
-    ledger.attached(a, lease(2), number: 2, index: 77)
+    ledger.attached(a, lease(2), number: 2, link: PodLink(index: 77, bridge: 0))
     #expect(ledger.linkGone(77, at: .zero) == a)
     #expect(ledger.allocator.holdings[2] == .used)
-    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(5)) == .cut(index: nil))
+    #expect(ledger.detached(a, lease(2), number: 2, at: .seconds(5)) == .cut(index: nil, bridge: 0))
     #expect(ledger.allocator.holdings[2] == .resting(until: .seconds(35)))
   }
 

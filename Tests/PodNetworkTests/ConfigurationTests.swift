@@ -50,7 +50,6 @@ import Testing
     Case(text: "network.mtu: 100 is not within 576 and 65535") { $0.mtu = 100 },
     Case(text: "network.mtu: 1000 is below 1280, which IPv6 needs") { $0.mtu = 1000 },
     Case(text: "network.group_id: 0 is not within 1 and 1073741823") { $0.groupID = 0 },
-    Case(text: "network.addressing = \"switched\" is not implemented") { $0.addressing = .switched },
   ])
   func theFirstBadKeyIsNamed(one: Case) {
     var configuration = NetworkConfiguration()

@@ -56,6 +56,23 @@ import Testing
     #expect(text.nodesReplacement == "flush set inet podnet nodes4\nflush set inet podnet nodes6\n")
   }
 
+  @Test func podsThatShareANetwork() throws {
+    try check(
+      rules {
+        $0.addressing = .switched
+        $0.podCIDRs = ["10.9.0.0/30", "fd09::/126"]
+        $0.clusterCIDRs = []
+      }.whole, "switched.nft")
+  }
+
+  @Test func everyBridgeIsNamed() {
+    var text = rules { _ in }
+    text.bridges = ["podbr0", "podbr0-1"]
+    #expect(text.whole.contains("    iifname { \"podbr0\", \"podbr0-1\" } accept\n"))
+    #expect(text.whole.contains("    oifname { \"podbr0\", \"podbr0-1\" } jump incoming\n"))
+    #expect(!text.whole.contains("podbr0\" accept"))
+  }
+
   @Test func aLargeBlockFillsItsPairsWhenTheyAreNeeded() {
     let text = rules { $0.podCIDRs = ["10.0.0.0/16"] }
     #expect(text.filledBlocks.isEmpty)
