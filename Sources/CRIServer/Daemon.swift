@@ -17,6 +17,8 @@ package final class Daemon: Sendable {
   let seccomp = SeccompCompiler()
   /// Threads for calls that block: records, cgroups, spawning.
   let threads: BlockingPool
+  /// Waits for processes, without a thread for each.
+  let exits: ExitWatcher
   let logger: Logger
   let bootID: String
   let availableCapabilities: CapabilitySet
@@ -31,7 +33,8 @@ package final class Daemon: Sendable {
 
   init(
     configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, nodeNetwork: NodeNetwork,
-    cgroups: CgroupHierarchy, threads: BlockingPool, bootID: String, availableCapabilities: CapabilitySet,
+    cgroups: CgroupHierarchy, threads: BlockingPool, exits: ExitWatcher, bootID: String,
+    availableCapabilities: CapabilitySet,
     logger: Logger
   ) {
     self.configuration = configuration
@@ -40,6 +43,7 @@ package final class Daemon: Sendable {
     self.nodeNetwork = nodeNetwork
     self.cgroups = cgroups
     self.threads = threads
+    self.exits = exits
     self.bootID = bootID
     self.availableCapabilities = availableCapabilities
     self.logger = logger

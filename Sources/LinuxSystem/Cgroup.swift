@@ -20,9 +20,11 @@ package struct Cgroup: Sendable, Hashable {
     return try CgroupHierarchy(mountinfo: String(decoding: bytes, as: UTF8.self))
   }
 
-  /// Makes a group below this one.
+  /// Makes a group below this one, for killing what is in it; it has no limits but this one's. On v2 this group has
+  /// processes, and controllers for groups below would make it the root of a threaded tree, whose other groups take
+  /// no process (cgroups(7), "no internal processes": EOPNOTSUPP).
   package func leaf(_ name: String) throws(SystemCallError) -> Cgroup {
-    try hierarchy.create(path: "\(path)/\(name)")
+    try hierarchy.create(path: "\(path)/\(name)", hasLimits: false)
   }
 
   /// v1 and hybrid: the directories whose `tasks` a single-threaded process writes "0" to, to move itself there. Empty

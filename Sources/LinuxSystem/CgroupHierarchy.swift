@@ -79,9 +79,11 @@ package struct CgroupHierarchy: Sendable, Hashable {
 
   /// Makes a group in every hierarchy, with what is missing above it. Idempotent.
   ///
-  /// - Parameter path: absolute, as ``checkedPath(_:)`` lets it through.
+  /// - Parameters:
+  ///   - path: absolute, as ``checkedPath(_:)`` lets it through.
+  ///   - hasLimits: whether controllers are to be there for it.
   /// - Throws: EINVAL for another path; what mkdir and the writes met. What was made is left for ``Cgroup/remove``.
-  package func create(path: String) throws(SystemCallError) -> Cgroup {
+  package func create(path: String, hasLimits: Bool = true) throws(SystemCallError) -> Cgroup {
     do {
       _ = try Self.checkedPath(path)
     } catch {
@@ -94,7 +96,7 @@ package struct CgroupHierarchy: Sendable, Hashable {
       }
     }
     if let unifiedRoot {
-      if kind == .unified { enableControllers(above: path, root: unifiedRoot) }
+      if kind == .unified, hasLimits { enableControllers(above: path, root: unifiedRoot) }
       try makeDirectories(unifiedRoot, path) { (_, _) throws(SystemCallError) in }
     }
     return Cgroup(hierarchy: self, path: path)

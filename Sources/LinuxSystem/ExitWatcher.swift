@@ -20,11 +20,39 @@ package final class ExitWatcher: Sendable {
   ///
   /// - Throws: CancellationError; ``SystemCallError``.
   package func exit(of process: borrowing Pidfd) async throws {
+    try await wait(for: process, within: nil)
+  }
+
+  /// As `exit(of:)`, for a while.
+  ///
+  /// - Returns: false when the process still runs at the end of `limit`.
+  /// - Throws: CancellationError; ``SystemCallError``.
+  package func exit(of process: borrowing Pidfd, within limit: Duration) async throws -> Bool {
+    do {
+      try await wait(for: process, within: limit)
+      return true
+    } catch is TimeLimitPassed {
+      return false
+    }
+  }
+
+  private struct TimeLimitPassed: Error {}
+
+  private func wait(for process: borrowing Pidfd, within limit: Duration?) async throws {
     let raw = try process.withRawDescriptor { (raw) throws(SystemCallError) in
       try checked("dup", "pidfd \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) }
     }
     let wait = ExitWait(OwnedFD(owning: raw), token: registry.nextToken())
-    defer { registry.remove(wait) }
+    let timer = limit.map { limit in
+      Task {
+        try await Task.sleep(for: limit)
+        wait.finish(.failure(TimeLimitPassed()))
+      }
+    }
+    defer {
+      timer?.cancel()
+      registry.remove(wait)
+    }
     try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
         if wait.begin(continuation) { registry.add(wait) }

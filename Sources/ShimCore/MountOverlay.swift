@@ -1,16 +1,53 @@
 import CLinux
 import CShimMessages
 
-/// The container's overlay, attached nowhere yet. Layers one by one (`lowerdir+`, Linux 6.8): one text of all of them
-/// would have to fit into fsconfig's 255 bytes.
+private let step = "mount root"
+
+/// The container's overlay, attached nowhere yet. Layers one by one (`lowerdir+`, Linux 6.8), or by the numbers of their
+/// descriptors where the kernel is older: a text of all their paths would have to fit into fsconfig's 255 bytes.
 func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFailure) -> Int32 {
-  let step = "mount root"
-  let context = try require(clinux_fsopen("overlay"), step, "overlay")
-  defer { _ = close(context) }
+  let failure: StepFailure
+  do throws(StepFailure) {
+    return try makeOverlay(rootfs) { context throws(StepFailure) in
+      for index in 0..<rootfs.pointee.n_lower {
+        let lower = rootfs.pointee.lower[index]
+        try require(clinux_fsconfig_string(context, "lowerdir+", lower), step, on: lower)
+      }
+      // Nobody asks for the file system's UUID; recording one would write to the layer. Older kernels record none.
+      try require(clinux_fsconfig_string(context, "uuid", "null"), step, "uuid")
+    }
+  } catch {
+    failure = error
+  }
+  // An old kernel takes any key at first and refuses the whole later; both say EINVAL.
+  guard failure.errno == EINVAL, let old = try? makeRootOfDescriptors(rootfs) else { throw failure }
+  return old
+}
+
+/// Moves the child into /proc/self/fd, from where it goes on into its new root.
+private func makeRootOfDescriptors(
+  _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>
+) throws(StepFailure) -> Int32 {
+  var layers: [Int32] = []
+  defer { for layer in layers { _ = close(layer) } }
   for index in 0..<rootfs.pointee.n_lower {
     let lower = rootfs.pointee.lower[index]
-    try require(clinux_fsconfig_string(context, "lowerdir+", lower), step, on: lower)
+    layers.append(try require(clinux_open(lower, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), step, on: lower))
   }
+  let table = try require(clinux_open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC, 0), step, "/proc/self/fd")
+  defer { _ = close(table) }
+  try require(clinux_fchdir(table), step, "/proc/self/fd")
+  return try makeOverlay(rootfs) { context throws(StepFailure) in
+    try require(clinux_overlay_lower(context, layers, layers.count), step, "lowerdir of \(layers.count) layers")
+  }
+}
+
+private func makeOverlay(
+  _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>, _ addLayers: (Int32) throws(StepFailure) -> Void
+) throws(StepFailure) -> Int32 {
+  let context = try require(clinux_fsopen("overlay"), step, "overlay")
+  defer { _ = close(context) }
+  try addLayers(context)
   let upper = rootfs.pointee.upper
   if isSet(upper) {
     let work = rootfs.pointee.work
@@ -22,8 +59,6 @@ func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFa
   }
   // No attribute of an image's directory may rename it to another place of the layers.
   try require(clinux_fsconfig_string(context, "redirect_dir", "nofollow"), step, "redirect_dir")
-  // Nobody asks for the file system's UUID; recording one would write to the layer.
-  try require(clinux_fsconfig_string(context, "uuid", "null"), step, "uuid")
   try require(clinux_fsconfig_create(context), step, on: upper)
   return try require(clinux_fsmount(context, 0), step, on: upper)
 }

@@ -55,7 +55,12 @@ struct CgroupHierarchyTests {
     let cgroup = try hierarchy.create(path: "/swiftlet/x")
     #expect(try scratch.read("cgroup.subtree_control").hasPrefix("+cpuset"))
     #expect(access("\(scratch.path)/swiftlet/x", F_OK) == 0)
+    // The group has processes by then: with controllers for its leaf it would be a threaded tree's root.
+    try scratch.write("swiftlet/x/cgroup.controllers", "cpuset cpu pids\n")
+    try scratch.write("swiftlet/x/cgroup.subtree_control", "\n")
     #expect(try cgroup.leaf("y").path == "/swiftlet/x/y")
+    #expect(try scratch.read("swiftlet/x/cgroup.subtree_control") == "\n")
+    for name in ["controllers", "subtree_control"] { unlink("\(scratch.path)/swiftlet/x/cgroup.\(name)") }
     #expect(cgroup.exists)
     try cgroup.remove()
     #expect(!cgroup.exists)

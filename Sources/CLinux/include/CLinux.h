@@ -16,6 +16,7 @@
 
 #include "device_filter.h"
 #include "filesystem_calls.h"
+#include "overlay_layers.h"
 #include "spawn_process.h"
 
 #endif

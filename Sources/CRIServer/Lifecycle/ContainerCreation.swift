@@ -63,8 +63,7 @@ struct ContainerCreation: Sendable {
       containerID: id, image: ContainerSpec.ImageDefaults(image.config), users: users,
       sandboxNamespaces: sandbox.namespaces,
       sandboxIsPrivileged: sandbox.config.linux.securityContext.privileged,
-      hostname: sandbox.namespaces.hasHostNetwork || sandbox.config.hostname.isEmpty
-        ? NodeName.current : sandbox.config.hostname,
+      hostname: sandbox.config.effectiveHostname(sandbox.namespaces),
       files: files.plan, rootMountpoint: files.rootMountpoint, logDirectory: logDirectory,
       isUnifiedCgroup: daemon.cgroups.kind == .unified, availableCapabilities: daemon.availableCapabilities,
       hostMounts: HostMounts(mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo") ?? "" : ""),

@@ -27,7 +27,7 @@ extension Daemon {
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let daemon = Daemon(
       configuration: configuration, store: store, images: images, nodeNetwork: nodeNetwork,
-      cgroups: try Cgroup.mounted(), threads: threads, bootID: bootID,
+      cgroups: try Cgroup.mounted(), threads: threads, exits: try ExitWatcher(), bootID: bootID,
       availableCapabilities: CapabilitySet(mask: try boundingSet()), logger: logger)
     return (daemon, Records(sandboxes: records.sandboxes, containers: records.containers))
   }

@@ -87,7 +87,7 @@ struct SandboxStart: Sendable {
     let daemon = daemon
     let process = try await daemon.threads.run {
       try files.write(
-        hostname: plan.effectiveHostname, dns: plan.config.hasDnsConfig ? plan.config.dnsConfig : nil,
+        hostname: plan.hostname, dns: plan.config.hasDnsConfig ? plan.config.dnsConfig : nil,
         addresses: sandbox.record.lease?.addresses ?? [])
       let cgroup = try daemon.cgroups.create(path: "\(plan.cgroupParent)/\(sandbox.id)")
       return try ShimProcess.spawn(
@@ -103,7 +103,8 @@ struct SandboxStart: Sendable {
     var request = Swiftlet_Shim_V1_StartSandboxRequest()
     request.sandboxID = sandbox.id.value
     request.namespaces = plan.namespaces.message
-    if !plan.namespaces.hasHostNetwork { request.hostname = plan.effectiveHostname }
+    // In the node's UTS namespace there is nothing to set.
+    if !plan.namespaces.hasHostNetwork { request.hostname = plan.hostname }
     request.sysctls = SandboxSysctls.effective(plan.config.linux.sysctls, namespaces: plan.namespaces)
     // The shim was born in the pod's cgroup, and pause is born where the shim is.
     request.oomScoreAdj = -998
@@ -131,9 +132,4 @@ struct SandboxStart: Sendable {
       sandbox.show()
     }
   }
-}
-
-extension SandboxPlan {
-  /// The pod's host name; the node's where the request names none.
-  var effectiveHostname: String { config.hostname.isEmpty ? NodeName.current : config.hostname }
 }

@@ -71,7 +71,7 @@ struct SandboxStop: Sendable {
     } else {
       try await killEverything()
     }
-    if let shim = sandbox.record.shim { try await daemon.threads.run { try ShimProcess.reap(shim) } }
+    if let shim = sandbox.record.shim { try await ShimProcess.reap(shim, exits: daemon.exits) }
   }
 
   /// A shim whose pod has ended leaves by itself a second later, so it may be gone already.

@@ -49,25 +49,17 @@ struct ShimProcess: Sendable {
     try process.send(signal: SIGKILL)
   }
 
-  /// Waits for the end of a shim that was told to end, and reaps it if it is a child of ours. Blocking.
+  /// Waits for the end of a shim that was told to end, and reaps it if it is a child of ours.
   /// - Throws: `internalError` when it still runs ten seconds later, in spite of SIGKILL.
-  static func reap(_ identity: ProcessIdentity) throws {
+  static func reap(_ identity: ProcessIdentity, exits: ExitWatcher) async throws {
     guard let process = try Pidfd.open(identity) else { return }
-    if !hasEnded(process, within: 5000) {
+    if try await !exits.exit(of: process, within: .seconds(5)) {
       try process.send(signal: SIGKILL)
-      guard hasEnded(process, within: 5000) else {
+      guard try await exits.exit(of: process, within: .seconds(5)) else {
         throw RuntimeError(.internalError, "shim \(identity.pid) does not end")
       }
     }
     var status: Int32 = 0
     waitpid(identity.pid, &status, WNOHANG)
-  }
-
-  /// - Parameter milliseconds: how long to wait; a pidfd is readable once its process has ended (pidfd_open(2)).
-  private static func hasEnded(_ process: borrowing Pidfd, within milliseconds: Int32) -> Bool {
-    process.withRawDescriptor { raw -> Bool in
-      var wanted = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
-      return poll(&wanted, 1, milliseconds) == 1
-    }
   }
 }

@@ -16,6 +16,8 @@ struct SandboxPlan: Sendable {
   /// `default/web attempt 0`, for errors and logs.
   var subject: String { "\(metadata.namespace)/\(metadata.name) attempt \(metadata.attempt)" }
 
+  var hostname: String { config.effectiveHostname(namespaces) }
+
   /// - Parameter defaultParent: the cgroup parent of requests that name none.
   /// - Throws: `invalidArgument` or `unimplemented` naming the field.
   init(_ request: Runtime_V1_RunPodSandboxRequest, defaultParent: String) throws(RuntimeError) {

@@ -1,0 +1,16 @@
+// Layers of an overlay on kernels before 6.8, which do not take them one by one (`lowerdir+`).
+#ifndef CLINUX_OVERLAY_LAYERS_H
+#define CLINUX_OVERLAY_LAYERS_H
+
+#include <stddef.h>
+
+// fsconfig(2) `lowerdir` with all layers in one text, topmost first. They are named by their descriptors' numbers,
+// relative to /proc/self/fd, which must be the working directory then and when the superblock is made: paths would not
+// fit into the 255 bytes that fsconfig takes. 0 or -errno; -E2BIG: too many for one text (some 80).
+int clinux_overlay_lower(int context, const int *layers, size_t count);
+
+// The daemon's side of it: gives the calling thread a working directory of its own (unshare(2), CLONE_FS), and makes a
+// read-only overlay of the layers below /proc/self/fd, detached: nodev, nosuid, noexec. A descriptor or -errno.
+int clinux_overlay_view(const int *layers, size_t count);
+
+#endif
