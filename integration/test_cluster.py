@@ -96,6 +96,13 @@ def check_full_packets(client: PodSpace, server: PodSpace, family: int, mtu: int
             left -= len(connection.recv(65536))
 
 
+def datagrams(address: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, 0))
+    made.settimeout(5)
+    return made
+
+
 def tunnel_peers(node) -> int:
     lines = node.inside.run("bridge", "fdb", "show", "dev", "podvx0").splitlines()
     return len([line for line in lines if " dst " in line])
@@ -148,6 +155,20 @@ def test_strangers_do_not_reach_pods(cluster, pods):
             router.call(lambda: socket.create_connection(
                 (pod.addresses[4], listening.port), timeout=1, source_address=("10.244.3.77", 0))).close()
         assert listening.peers == []
+    # Not in a tunnel of its own either; node c's datagram, sent later, comes first.
+    other = pods("c")
+    (end,) = cluster.nodes["a"].inside.json("ip", "-j", "link", "show", "podvx0")
+    router.run("ip", "link", "add", "forged", "address", "02:00:00:00:00:01", "type", "vxlan", "id", "1", "dstport",
+               "4789", "local", "198.18.1.1", "remote", cluster.nodes["a"].address, "nolearning")
+    router.run("ip", "link", "set", "forged", "up")
+    router.run("ip", "route", "add", f"{pod.addresses[4]}/32", "dev", "forged", "src", "10.244.3.77")
+    router.run("ip", "neighbour", "add", pod.addresses[4], "lladdr", end["address"], "dev", "forged", "nud",
+               "permanent")
+    with contextlib.closing(pod.space.call(lambda: datagrams(pod.addresses[4]))) as there:
+        for space, address in ((router, "10.244.3.77"), (other.space, other.addresses[4])):
+            with contextlib.closing(space.call(lambda address=address: datagrams(address))) as here:
+                here.sendto(b"x", there.getsockname())
+        assert there.recvfrom(16)[1][0] == other.addresses[4]
 
 
 def test_what_is_taken_away_comes_back_and_foreign_routes_stay(cluster, pods):
@@ -216,9 +237,15 @@ def test_the_file_is_followed_and_a_broken_one_changes_nothing(cluster):
 
 @pytest.mark.parametrize("backend", ["host-gw", "vxlan"])
 def test_connections_outlive_the_daemon(cluster, pods, backend):
-    cluster.start(backend)
+    tunnel = {"vni": 77, "port": 8472, "device": "tun0", "udp_checksum": True}
+    cluster.start(backend, **({} if backend == "host-gw" else {"vxlan": tunnel}))
     names = "ab" if backend == "host-gw" else "ac"
     cluster.wait_for_routes(names, 2 if backend == "host-gw" else 4)
+    if backend == "vxlan":
+        (link,) = cluster.nodes["a"].inside.json("ip", "-j", "-d", "link", "show", "tun0")
+        data = link["linkinfo"]["info_data"]
+        assert (data["id"], data["port"], data["udp_csum"], data["learning"]) == (77, 8472, True, False)
+        assert link["address"] == "0a:58:0a:f4:01:00" and link["mtu"] == 1450
     client, server = (pods(name) for name in names)
     talks = []
     with contextlib.ExitStack() as stack:

@@ -58,8 +58,9 @@ extension PodNetwork {
       var ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
       ledger.claims = claims(ports, live, host)
       try host.adopt(ledger.claims)
-      let health = Health(bridges: host.bridges, rules: try host.replaceRules())
       let peerSide = PeerSide(host: host)
+      try peerSide.adoptNodes()
+      let health = Health(bridges: host.bridges, rules: try host.replaceRules())
       let peers = try peerSide.open()
       log(report, plan, logger)
       let network = PodNetwork(

@@ -37,7 +37,7 @@ struct RuleText: Sendable {
 
   /// Replaces the addresses of the other nodes.
   var nodesReplacement: String {
-    families.map { family in
+    AddressFamily.allCases.map { family in
       let set = "inet \(plan.ruleTable) nodes\(family.digit)"
       let elements = nodes(family)
       return "flush set \(set)\n" + (elements.isEmpty ? "" : "add element \(set) { \(elements) }\n")
@@ -78,6 +78,9 @@ struct RuleText: Sendable {
     text += chain(
       "redirects", "type filter hook output priority filter",
       ["oifname \(bridge) icmp type redirect drop", "oifname \(bridge) icmpv6 type nd-redirect drop"])
+    if plan.underlay != nil, plan.configuration.backend.hasTunnel {
+      text += chain("tunnel", "type filter hook input priority filter", tunnelSenders)
+    }
     text += chain("forward", "type filter hook forward priority filter", ["oifname \(bridge) jump incoming"])
     text += chain(
       "incoming", nil,
@@ -111,8 +114,18 @@ struct RuleText: Sendable {
   private var peerSets: String {
     families.map { family in
       Self.set("cluster\(family.digit)", family, plan.clusterBlocks.filter { $0.family == family })
-        + Self.collection("set", "nodes\(family.digit)", "type \(family)_addr", [nodes(family)])
     }.joined()
+      + AddressFamily.allCases.map { family in
+        Self.collection("set", "nodes\(family.digit)", "type \(family)_addr", [nodes(family)])
+      }.joined()
+  }
+
+  /// The tunnel believes every sender; only other nodes may be one. Tunnels of others on the same port go by their number.
+  private var tunnelSenders: [String] {
+    let tunnel = plan.configuration.vxlan
+    return ["ip saddr != @nodes4", "ip6 saddr != @nodes6"].map { stranger in
+      "udp dport \(tunnel.port) @th,96,24 \(tunnel.vni) \(stranger) counter drop"
+    }
   }
 
   private func nodes(_ family: AddressFamily) -> String {

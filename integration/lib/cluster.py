@@ -112,7 +112,8 @@ class Cluster:
     def start(self, backend: str, **more) -> Cluster:
         """A daemon on every node, all at once."""
         if self.etcd is None:
-            self.write()
+            tunnel = {key: more["vxlan"][key] for key in ("vni", "port")} if "vxlan" in more else {}
+            self.write([node.record(self.blocks(name), **tunnel) for name, node in self.nodes.items()])
         made = [self.make(name, backend, **more) for name in self.nodes]
         together(*(daemon.start for daemon in made))
         return self

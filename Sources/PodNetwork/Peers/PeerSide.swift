@@ -28,6 +28,16 @@ final class PeerSide: @unchecked Sendable {
     var failures: [String] = []
   }
 
+  /// The nodes that an earlier daemon let in stay let in until somebody has said who the peers are.
+  func adoptNodes() throws(NetworkError) {
+    guard underlay != nil else { return }
+    var nodes: Set<IPAddress> = []
+    let device = try routes.link(named: configuration.vxlan.device)
+    for route in try ourRoutes() where route.interface != device?.index { nodes.insert(route.gateway) }
+    if let device, device.alias == alias { nodes.formUnion(try routes.tunnelForwards(device.index).map(\.node)) }
+    host.rules.nodes = nodes
+  }
+
   /// Makes the tunnel interface where one is needed, takes ours away where none is, and with no backend our routes, too.
   func open() throws(NetworkError) -> Outcome {
     var outcome = Outcome()
