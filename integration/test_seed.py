@@ -19,7 +19,7 @@ from lib.netns import Node
 from lib.pods import addresses, fetch, inside, leased, serve
 
 HERE = pathlib.Path(__file__).parent
-FILES = ["test_seed.py", "test_seed_pause.py"]
+FILES = ["test_seed.py", "test_seed_pause.py", "test_cluster.py"]
 # The document's words, and the tests that prove them.
 SEED = {
     "Each pod will have its own network namespace": ["test_each_pod_has_its_own_network_namespace"],
@@ -32,19 +32,26 @@ SEED = {
     "Every container is in the same Network Namespace, so they can communicate through localhost": [
         "test_every_container_is_in_the_same_namespace_and_talks_through_localhost"],
     "pods on a single node as well as pods on a topological remote can establish communication at all times": [
-        "test_pods_on_a_single_node_can_establish_communication_at_all_times"],
+        "test_pods_on_a_single_node_can_establish_communication_at_all_times", "test_connections_outlive_the_daemon",
+        "test_blocks_from_etcd_and_connections_that_outlive_everything"],
     "Each pod receives a unique IP address, valid anywhere in the cluster": [
-        "test_each_pod_receives_a_unique_ip_address"],
+        "test_each_pod_receives_a_unique_ip_address", "test_addresses_are_unique_in_the_cluster_at_every_instant"],
     "Kubernetes requires this address to not be subject to network address translation": [
-        "test_the_address_is_not_subject_to_nat"],
+        "test_the_address_is_not_subject_to_nat", "test_pods_of_all_nodes_reach_each_other_without_nat"],
     "Pods on the same node through virtual bridge": ["test_pods_on_the_same_node_talk_through_the_virtual_bridge"],
+    "local bridge networks of all nodes need to be connected": [
+        "test_pods_of_all_nodes_reach_each_other_without_nat",
+        "test_what_is_taken_away_comes_back_and_foreign_routes_stay"],
     "there needs to be an IPAM (IP-Address Managemenet) so addresses are only used once": [
-        "test_ipam_uses_an_address_only_once", "test_ipam_survives_the_daemon"],
-    "The need to be routes so, that each bridge can communicate": ["test_routes_lead_to_each_pod_by_the_bridge"],
+        "test_ipam_uses_an_address_only_once", "test_ipam_survives_the_daemon",
+        "test_addresses_are_unique_in_the_cluster_at_every_instant"],
+    "The need to be routes so, that each bridge can communicate with the bridge on the other network": [
+        "test_routes_lead_to_each_pod_by_the_bridge", "test_what_is_taken_away_comes_back_and_foreign_routes_stay"],
     "There needs to be a rule for incoming network": [
         "test_incoming_from_the_cluster_is_allowed", "test_incoming_from_outside_is_dropped",
-        "test_incoming_with_a_spoofed_cluster_source_is_dropped"],
-    "A tunnel needs to be set up to the outside world": ["test_the_way_to_the_outside_world"],
+        "test_incoming_with_a_spoofed_cluster_source_is_dropped", "test_strangers_do_not_reach_pods"],
+    "A tunnel needs to be set up to the outside world": [
+        "test_the_way_to_the_outside_world", "test_pods_of_all_nodes_reach_each_other_without_nat"],
     "Holds the network - namespace for the pod": [
         "test_pause_holds_the_network_namespace", "test_without_pause_the_namespace_is_gone"],
     "Gets started first and falls asleep later": ["test_pause_gets_started_first_and_falls_asleep"],

@@ -15,7 +15,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bench import network  # noqa: E402
+from bench import across, network  # noqa: E402
 from bench.measure import ALONE, Runtime, p50  # noqa: E402
 from lib import images, oci  # noqa: E402
 from lib.census import controllers  # noqa: E402
@@ -102,6 +102,8 @@ def main() -> None:
             runtime.many(options.pods, options.parallel)
         report(options, runtimes, alone)
         network.main()
+        print()
+        across.main()
     finally:
         if registry:
             registry.close()
