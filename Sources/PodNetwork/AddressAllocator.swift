@@ -22,6 +22,9 @@ struct AddressAllocator: Sendable {
     self.cursor = cursor.flatMap { numbers.contains($0) ? $0 : nil } ?? numbers.lowerBound
   }
 
+  /// Numbers that `reserve` would not give.
+  func held(at now: Duration) -> Int { used + resting(at: now) }
+
   var used: Int { holdings.values.count { if case .resting = $0 { false } else { true } } }
 
   func resting(at now: Duration) -> Int {

@@ -9,7 +9,8 @@ package struct Attachment: Sendable {
   /// Address of the bridge as pods see it: IPv4 where there is one, else `fe80::1`.
   package let gateway: String
   /// How long each step took, in order: `namespace`, `queue` (for the writer), `veth`, `inside`, `host`, `ports` where
-  /// there are any, and `all` together.
+  /// there are any, and `all` together. With a namespace of the warm pool `pool` stands for `namespace`, and there are no
+  /// `veth` and `inside`.
   package internal(set) var timings: [(step: String, duration: Duration)]
 }
 

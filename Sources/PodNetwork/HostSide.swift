@@ -115,13 +115,47 @@ final class HostSide: @unchecked Sendable {
     }
   }
 
+  /// A pod's port and inside without the entries that let it talk.
+  func prepare(_ link: PodLink, _ lease: AddressLease, inside: NetlinkSocket) throws(NetworkError) {
+    try configureInside(inside, link, lease)
+    try routes.run { batch throws(NetworkError) in
+      try addPort(batch, link.index, alias: LinkAlias.spare, lease)
+      try batch.add("look at", lease.hostInterface, RouteMessage.takeNote(link.index))
+      try batch.add("look at", plan.bridgeName(link.bridge), RouteMessage.takeNote(bridges[link.bridge] ?? 0))
+    }
+    try inside.run { batch throws(NetworkError) in
+      try batch.add("look at", "eth0 of the pod", RouteMessage.takeNote(link.inside))
+    }
+  }
+
+  /// What `prepare` left out.
+  func enliven(
+    _ spare: SparePod, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress
+  ) throws(NetworkError) {
+    try routes.run { batch throws(NetworkError) in
+      if spare.port == port {
+        try batch.add(
+          "mark", lease.hostInterface, RouteMessage.change(spare.link.index, alias: LinkAlias.pod(sandbox)))
+      } else {
+        try addPort(batch, spare.link.index, sandbox, lease)
+      }
+      try addEntries(batch, spare.link, lease, mac)
+    }
+  }
+
   func addPort(
     _ batch: RouteBatch, _ index: Int32, _ sandbox: Identifier, _ lease: AddressLease
+  ) throws(NetworkError) {
+    try addPort(batch, index, alias: LinkAlias.pod(sandbox), lease)
+  }
+
+  private func addPort(
+    _ batch: RouteBatch, _ index: Int32, alias: String, _ lease: AddressLease
   ) throws(NetworkError) {
     // A kernel without IPv6 does not know the family, and has nothing to be quiet about.
     try batch.add(
       "mark", lease.hostInterface, tolerating: [EAFNOSUPPORT],
-      RouteMessage.noLinkLocal(index, alias: LinkAlias.pod(sandbox)))
+      RouteMessage.noLinkLocal(index, alias: alias))
     try batch.add("set port options of", lease.hostInterface, RouteMessage.bridgePortUp(index, port))
   }
 

@@ -21,6 +21,7 @@ struct Ledger: Sendable {
 
   var allocator: AddressAllocator
   var claims = PortClaims()
+  var pool = WarmPool()
   /// By the name of the host end.
   private(set) var ports: [String: Port] = [:]
   /// How many ports each bridge has, by its number.
@@ -48,7 +49,7 @@ struct Ledger: Sendable {
     }
   }
 
-  private mutating func put(_ port: Port?, at name: String) {
+  mutating func put(_ port: Port?, at name: String) {
     if let before = ports[name], let index = before.index {
       names[index] = nil
       portCounts[before.bridge, default: 0] -= 1
@@ -97,6 +98,7 @@ struct Ledger: Sendable {
   /// The kernel has removed a link.
   /// - Returns: the sandbox that still wanted it.
   mutating func linkGone(_ index: Int32, at now: Duration) -> Identifier? {
+    if spareLinkGone(index, at: now) { return nil }
     guard let name = names[index], var port = ports[name] else { return nil }
     guard port.detachedAt != nil else {
       port.index = nil
@@ -108,16 +110,18 @@ struct Ledger: Sendable {
     return nil
   }
 
-  var indexes: Set<Int32> { Set(names.keys) }
+  var indexes: Set<Int32> { Set(names.keys).union(spareIndexes) }
 
   /// Links that should be gone by now.
   func overdue(at now: Duration) -> [Int32] {
     ports.values.filter { port in port.detachedAt.map { $0 + Self.patience <= now } ?? false }.compactMap(\.index)
+      + pool.dropped.filter { $0.value.at + Self.patience <= now }.map(\.key)
   }
 
   /// When `overdue` is worth asking next; nil: not until something is detached.
   var nextDeadline: Duration? {
-    ports.values.filter { $0.index != nil }.compactMap(\.detachedAt).min().map { $0 + Self.patience }
+    let leaving = ports.values.filter { $0.index != nil }.compactMap(\.detachedAt).min()
+    return [leaving, pool.dropped.values.map(\.at).min()].compactMap { $0 }.min().map { $0 + Self.patience }
   }
 
   /// Sandboxes that have a place on the bridge.
@@ -127,8 +131,12 @@ struct Ledger: Sendable {
     return live
   }
 
-  private mutating func free(_ number: UInt32, at now: Duration) {
+  mutating func free(_ number: UInt32, at now: Duration) {
+    // A spare pod that was reserved has a link, which goes first.
+    if let spare = pool.taken.removeValue(forKey: number) { return drop(number, spare.link, at: now) }
     allocator.release(number)
     allocator.linkGone(number, at: now)
   }
+
+  mutating func count(_ link: PodLink, _ change: Int) { portCounts[link.bridge, default: 0] += change }
 }

@@ -55,6 +55,8 @@ package struct NetworkConfiguration: Sendable, Hashable {
   package var masquerade = true
   package var addressing = Addressing.routed
   package var bridgeNfCall = BridgeNfCall.off
+  /// Namespaces that are made in advance, each with an address; 0: none.
+  package var pool = 8
   /// IFLA_GROUP of the pods' host ends; our mark on them.
   package var groupID: UInt32 = 4242
   /// Host ends are named by this and 8 hexadecimal digits.
@@ -90,6 +92,9 @@ package struct NetworkConfiguration: Sendable, Hashable {
       throw .configuration(key: "group_id", reason: "\(groupID) is not within 1 and \((1 << 30) - 1)")
     }
     try checkTunnel()
+    guard (0...256).contains(pool) else {
+      throw .configuration(key: "pool", reason: "\(pool) is not within 0 and 256")
+    }
   }
 
   private func checkTunnel() throws(NetworkError) {

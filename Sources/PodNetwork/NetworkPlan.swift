@@ -136,6 +136,9 @@ enum LinkAlias {
     number == 0 ? bridge : "podnet-overflow:" + plan.bridge
   }
 
+  /// Of a spare pod's host end.
+  static let spare = prefix + "spare"
+
   static func pod(_ sandbox: Identifier) -> String { prefix + sandbox.value }
 
   /// - Returns: nil unless the alias is one of a pod's host end.

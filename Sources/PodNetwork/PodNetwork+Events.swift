@@ -30,7 +30,9 @@ extension PodNetwork {
   }
 
   private func linkGone(_ index: Int32) {
-    guard let lost = ledger.withLock({ $0.linkGone(index, at: bootTime()) }) else { return }
+    let lost = ledger.withLock { $0.linkGone(index, at: bootTime()) }
+    refill()
+    guard let lost else { return }
     logger.warning("a sandbox has lost its network", metadata: ["sandbox": "\(lost.short)"])
   }
 
@@ -62,6 +64,7 @@ extension PodNetwork {
     do throws(NetworkError) {
       _ = try host.findBridge()
       if health.withLock({ $0.bridges != host.bridges }) {
+        dropSpares(forGood: false)
         let live = ledger.withLock { $0.live }
         var repairs = try host.ensureBridge(live: Array(live.values))
         try host.applySysctls()

@@ -23,6 +23,7 @@ extension PodNetwork {
         try assemble(configuration, liveSandboxes, publishedPorts, writer, logger)
       }
       try network.startObserver()
+      network.refill()
       return network
     } catch {
       writer.stop()
@@ -50,13 +51,14 @@ extension PodNetwork {
       report.repairs = try host.ensureBridge(live: Array(live.values))
       try host.applySysctls()
       let finding = try host.reconcile(live: live)
-      report.removedLinks = finding.removed.map(\.name).sorted()
+      report.removedLinks = finding.removed.filter { $0.alias != LinkAlias.spare }.map(\.name).sorted()
       report.lostSandboxes = finding.lost
       report.repairs += finding.repairs
       try host.removeIdleOverflow(occupied: Set(finding.present.values.map(\.bridge)))
       let cursor = configuration.stateDirectory.map { CursorFile(directory: $0) }
       var ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
       ledger.claims = claims(ports, live, host)
+      ledger.pool.size = configuration.pool
       try host.adopt(ledger.claims)
       let peerSide = PeerSide(host: host)
       try peerSide.adoptNodes()

@@ -54,7 +54,7 @@ package final class PodNetwork: Sendable {
   package func reserveLease() throws(NetworkError) -> AddressLease {
     let now = bootTime()
     let result = ledger.withLock { ledger -> Result<UInt32, NetworkError> in
-      if let number = ledger.allocator.reserve(at: now) { return .success(number) }
+      if let number = ledger.reserve(at: now) { return .success(number) }
       return .failure(
         .addressExhausted(
           cidrs: plan.podBlocks.map(\.description).joined(separator: " and "), used: ledger.allocator.used,
@@ -76,7 +76,7 @@ package final class PodNetwork: Sendable {
 
   // MARK: pods
 
-  /// Makes a namespace and puts it on the network. On failure nothing is left but the lease, which the caller gives
+  /// Makes a namespace, or takes one that waits for it, and puts it on the network. On failure nothing is left but the lease, which the caller gives
   /// back by `detach` or `giveBack`.
   /// - Throws: among others `hostPortTaken` naming the sandbox, or saying that it is a process of the node.
   package func attach(
@@ -88,21 +88,21 @@ package final class PodNetwork: Sendable {
     let published = try PublishedPort.all(ports, pod: host.addresses(lease))
     try claim(published, for: sandbox, lease)
     let place = Place(sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published)
-    var watch = Stopwatch()
-    let result: Result<Attachment, NetworkError> = await withCheckedContinuation { [watch] continuation in
-      maker.make { [self] made in
-        var watch = watch
-        watch.lap("namespace")
-        let isAccepted = writer.submit { [self, watch] in
-          continuation.resume(returning: Result { () throws(NetworkError) in try put(made.get(), at: place, watch) })
-        }
-        if !isAccepted { continuation.resume(returning: .failure(.closed)) }
-      }
+    var total = Stopwatch()
+    var watch = total
+    let spare = ledger.withLock { $0.takeSpare(number) }
+    let result: Result<Attachment, NetworkError>
+    if let spare {
+      watch.lap("pool")
+      result = await attach(spare, place, watch)
+    } else {
+      result = await attach(place, watch)
     }
+    attachEnded()
     if case .failure = result { _ = ledger.withLock { $0.claims.release(sandbox) } }
     var attachment = try result.get()
-    watch.lap("all")
-    attachment.timings += watch.laps
+    total.lap("all")
+    attachment.timings += total.laps
     return attachment
   }
 
@@ -113,6 +113,32 @@ package final class PodNetwork: Sendable {
     var number: UInt32
     var mac: MACAddress
     var ports: Set<PublishedPort>
+  }
+
+  private func attach(_ place: Place, _ watch: Stopwatch) async -> Result<Attachment, NetworkError> {
+    await withCheckedContinuation { continuation in
+      maker.make { [self] made in
+        var watch = watch
+        watch.lap("namespace")
+        let isAccepted = writer.submit { [self, watch] in
+          continuation.resume(returning: Result { () throws(NetworkError) in try put(made.get(), at: place, watch) })
+        }
+        if !isAccepted { continuation.resume(returning: .failure(.closed)) }
+      }
+    }
+  }
+
+  /// A4 and A5 of what waits; all of them where somebody took that away.
+  private func attach(
+    _ spare: SparePod, _ place: Place, _ watch: Stopwatch
+  ) async -> Result<Attachment, NetworkError> {
+    do throws(NetworkError) {
+      let attachment = try await writer.run { [self] () throws(NetworkError) in try put(spare, at: place, watch) }
+      if let attachment { return .success(attachment) }
+    } catch {
+      return .failure(error)
+    }
+    return await attach(place, watch)
   }
 
   private func claim(_ ports: Set<PublishedPort>, for sandbox: Identifier, _ lease: AddressLease) throws(NetworkError) {
@@ -143,15 +169,38 @@ package final class PodNetwork: Sendable {
       watch.lap("inside")
       try host.connect(link, sandbox, lease, mac: place.mac, inside: namespace.routes)
       watch.lap("host")
-      try host.publish(place.ports, for: sandbox)
-      if !place.ports.isEmpty { watch.lap("ports") }
     } catch {
       // The pair follows its namespace, which nobody but us holds.
       release(sandbox, lease)
       throw error
     }
+    return try finish(namespace, place, watch)
+  }
+
+  /// The same with a spare pod.
+  /// - Returns: nil where that is of no use any more.
+  private func put(_ spare: SparePod, at place: Place, _ begun: Stopwatch) throws(NetworkError) -> Attachment? {
+    var watch = begun
+    watch.lap("queue")
+    guard let namespace = spare.namespace, wake(spare, place.sandbox, place.lease, place.mac) else { return nil }
+    watch.lap("host")
+    return try finish(namespace, place, watch)
+  }
+
+  /// A5.
+  private func finish(
+    _ namespace: NamespaceMaker.Namespace, _ place: Place, _ begun: Stopwatch
+  ) throws(NetworkError) -> Attachment {
+    var watch = begun
+    do throws(NetworkError) {
+      try host.publish(place.ports, for: place.sandbox)
+      if !place.ports.isEmpty { watch.lap("ports") }
+    } catch {
+      release(place.sandbox, place.lease)
+      throw error
+    }
     return Attachment(
-      namespace: namespace.descriptor, lease: lease, gateway: plan.gateway.description, timings: watch.laps)
+      namespace: namespace.descriptor, lease: place.lease, gateway: plan.gateway.description, timings: watch.laps)
   }
 
   /// A2, on the writer's thread.
@@ -221,6 +270,7 @@ package final class PodNetwork: Sendable {
   /// Ends our threads. Links, rules and traffic stay.
   package func shutdown() async {
     health.withLock { $0.isClosed = true }
+    dropSpares(forGood: true)
     observer.stop()
     peerWatch?.wake()
     writer.stop()
@@ -229,6 +279,7 @@ package final class PodNetwork: Sendable {
   /// Removes everything that is ours from the kernel: all pods' links, the bridge, routes to other nodes, the tunnel, both tables.
   package func uninstall() async throws(NetworkError) {
     health.withLock { $0.isClosed = true }
+    dropSpares(forGood: true)
     try await writer.run { [self] () throws(NetworkError) in
       try host.remove(try host.routes.links().filter(host.isOurs).map(\.index))
       try peerSide.remove()

@@ -39,6 +39,8 @@ final class SerialThread: Sendable {
   private enum Phase { case running, stopping }
   private struct State {
     var jobs: [@Sendable () -> Void] = []
+    /// For when there are no others; one at a time.
+    var idle: [@Sendable () -> Void] = []
     var phase = Phase.running
   }
 
@@ -63,12 +65,13 @@ final class SerialThread: Sendable {
   }
 
   /// As `run`, without waiting.
+  /// - Parameter whenIdle: after everything else, also what is asked later; `stop` forgets it.
   /// - Returns: false after `stop`.
   @discardableResult
-  func submit(_ job: @escaping @Sendable () -> Void) -> Bool {
+  func submit(whenIdle: Bool = false, _ job: @escaping @Sendable () -> Void) -> Bool {
     let isAccepted = state.withLock { state in
       guard state.phase == .running else { return false }
-      state.jobs.append(job)
+      if whenIdle { state.idle.append(job) } else { state.jobs.append(job) }
       return true
     }
     if isAccepted { signal.raise() }
@@ -81,16 +84,23 @@ final class SerialThread: Sendable {
     signal.raise()
   }
 
+  /// All that is asked, or one that can wait, or nil.
+  private func next() -> [@Sendable () -> Void]? {
+    state.withLock { state in
+      if state.phase == .stopping { state.idle = [] }
+      if state.jobs.isEmpty { return state.idle.isEmpty ? nil : [state.idle.removeFirst()] }
+      defer { state.jobs = [] }
+      return state.jobs
+    }
+  }
+
   private func serve() {
     while true {
       signal.wait(milliseconds: -1)
-      let (jobs, phase) = state.withLock { state in
-        defer { state.jobs = [] }
-        return (state.jobs, state.phase)
+      while let jobs = next() {
+        for job in jobs { job() }
       }
-      for job in jobs { job() }
-      if phase == .stopping && jobs.isEmpty { return }
-      if phase == .stopping { signal.raise() }
+      if state.withLock({ $0.phase == .stopping && $0.jobs.isEmpty }) { return }
     }
   }
 }

@@ -22,8 +22,12 @@ struct NetworkBench: AsyncParsableCommand {
   @Flag(help: "Each pod publishes a port of the node.")
   var ports = false
 
+  @Option(help: "Namespaces of the warm pool; what is attached alone waits until it is full.")
+  var pool = 0
+
   func run() async throws {
     var configuration = NetworkConfiguration()
+    configuration.pool = pool
     configuration.podCIDRs = ["10.244.0.0/19", "fd44:1::/64"]
     var logger = Logger(label: "network-bench")
     logger.logLevel = .error

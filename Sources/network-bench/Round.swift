@@ -29,6 +29,13 @@ struct Round: Sendable {
     return Pod(id: id, attachment: attachment, duration: ContinuousClock.now - start)
   }
 
+  private func poolIsFull(_ network: PodNetwork) async throws {
+    let end = ContinuousClock.now + .seconds(5)
+    while network.spares.ready < network.spares.wanted && ContinuousClock.now < end {
+      try await Task.sleep(for: .milliseconds(1))
+    }
+  }
+
   private func detach(_ network: PodNetwork, _ pod: Pod) async -> Duration {
     let start = ContinuousClock.now
     await network.detach(sandbox: pod.id, lease: pod.attachment.lease)
@@ -38,6 +45,7 @@ struct Round: Sendable {
   /// Pods one after another, none beside them.
   func alone(_ count: Int, _ network: PodNetwork, _ record: inout Record) async throws {
     for number in 0..<count + 10 {
+      try await poolIsFull(network)
       let pod = try await attach(network, number)
       let left = await detach(network, pod)
       guard number >= 10 else { continue }  // warming up
@@ -71,6 +79,7 @@ struct Round: Sendable {
   func crowd(_ count: Int, _ network: PodNetwork, _ record: inout Record) async throws -> PodNetwork {
     var pods: [Pod] = []
     for number in 0..<count {
+      if number >= count - 100 { try await poolIsFull(network) }
       let pod = try await attach(network, number)
       pods.append(pod)
       guard number >= count - 100 else { continue }

@@ -17,7 +17,7 @@ struct ConfigurationFile {
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
-    "backend", "bridge_nf_call", "group_id", "interface_prefix", "underlay", "vxlan", "node_name", "nodes",
+    "backend", "bridge_nf_call", "group_id", "interface_prefix", "pool", "underlay", "vxlan", "node_name", "nodes",
   ]
   private static let registryKeys: Set<String> = ["insecure"]
 
@@ -68,6 +68,7 @@ struct ConfigurationFile {
     }
     network.addressing = try table.choice("addressing") ?? network.addressing
     network.backend = try table.choice("backend") ?? network.backend
+    network.pool = try table.integer("pool") ?? network.pool
     network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
     network.underlay = try table.string("underlay")
     if let vxlan = try table.table("vxlan") { network.vxlan = try vxlan.tunnel() }

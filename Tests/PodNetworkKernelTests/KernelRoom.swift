@@ -32,6 +32,7 @@ enum KernelRoom {
   static func configuration() -> NetworkConfiguration {
     var configuration = NetworkConfiguration()
     configuration.mtu = 1500
+    configuration.pool = 0
     return configuration
   }
 

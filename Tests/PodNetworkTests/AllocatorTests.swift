@@ -144,4 +144,62 @@ struct Generator {
     ledger.gaveBack(lease(2), number: 2, at: .zero)
     #expect(ledger.allocator.holdings[2] == .resting(until: .seconds(30)))
   }
+
+  private func spare(_ number: UInt32, _ index: Int32) -> SparePod {
+    SparePod(number: number, link: PodLink(index: index, bridge: 0), port: BridgePort(), namespace: nil)
+  }
+
+  @Test func sparesAreMadeBesideNoAttachAndNotOfTheLastAddresses() {
+    var ledger = Ledger(allocator: AddressAllocator(numbers: 2...21))
+    #expect(!ledger.wantsSpare(at: .zero), "off")
+    ledger.pool.size = 30
+    #expect(ledger.takeSpare(2) == nil)
+    #expect(!ledger.wantsSpare(at: .zero), "an attach is on its way")
+    ledger.pool.attaching -= 1
+    var made: Int32 = 0
+    while let number = ledger.beginSpare(at: .zero) {
+      #expect(!ledger.wantsSpare(at: .zero), "one at a time")
+      made += 1
+      ledger.endSpare(number, link: PodLink(index: made, bridge: 0), spare(number, made), at: .zero)
+    }
+    // The nineteenth was begun while two of twenty, a tenth, were free.
+    #expect(made == 19)
+    #expect(ledger.portCounts == [0: 19])
+    #expect(ledger.reserve(at: .zero) == 2, "the oldest")
+  }
+
+  @Test func spareAddressesAreHeldOnceAndRestWhenTheirLinkIsGone() {
+    var ledger = Ledger(allocator: AddressAllocator(numbers: 2...21))
+    ledger.pool.size = 2
+    for index: Int32 in [70, 71] {
+      let number = ledger.beginSpare(at: .zero) ?? 0
+      ledger.endSpare(number, link: PodLink(index: index, bridge: 0), spare(number, index), at: .zero)
+    }
+    #expect(ledger.reserve(at: .zero) == 2)
+    #expect(ledger.takeSpare(2)?.link.index == 70)
+    ledger.attached(a, lease(2), number: 2, link: PodLink(index: 70, bridge: 0))
+    #expect(ledger.portCounts == [0: 2])
+    #expect(ledger.reserve(at: .zero) == 3)
+    #expect(ledger.reserve(at: .zero) == 4, "none is ready")
+    ledger.gaveBack(lease(3), number: 3, at: .seconds(1))
+    #expect(ledger.allocator.holdings[3] == .releasing)
+    #expect(ledger.indexes == [70, 71])
+    #expect(ledger.nextDeadline == .seconds(3))
+    #expect(ledger.overdue(at: .seconds(3)) == [71])
+    #expect(ledger.linkGone(71, at: .seconds(3)) == nil)
+    #expect(ledger.allocator.holdings[3] == .resting(until: .seconds(33)))
+    #expect(ledger.indexes == [70])
+    #expect(ledger.portCounts == [0: 1])
+  }
+
+  @Test func theLastAddressGoesToASandboxThoughASpareIsBeingMade() {
+    var ledger = Ledger(allocator: AddressAllocator(numbers: 2...2))
+    ledger.pool.size = 1
+    #expect(ledger.beginSpare(at: .zero) == 2)
+    #expect(ledger.reserve(at: .zero) == 2)
+    #expect(ledger.reserve(at: .zero) == nil)
+    ledger.endSpare(2, link: PodLink(index: 70, bridge: 0), spare(2, 70), at: .zero)
+    #expect(ledger.pool.ready.isEmpty && ledger.indexes.isEmpty)
+    #expect(ledger.allocator.holdings[2] == .used)
+  }
 }

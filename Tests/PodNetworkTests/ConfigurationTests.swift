@@ -49,6 +49,7 @@ import Testing
     Case(text: "network.vxlan.port: 0 is no port") { $0.vxlan.port = 0 },
     Case(text: "network.mtu: 100 is not within 576 and 65535") { $0.mtu = 100 },
     Case(text: "network.mtu: 1000 is below 1280, which IPv6 needs") { $0.mtu = 1000 },
+    Case(text: "network.pool: 257 is not within 0 and 256") { $0.pool = 257 },
     Case(text: "network.group_id: 0 is not within 1 and 1073741823") { $0.groupID = 0 },
   ])
   func theFirstBadKeyIsNamed(one: Case) {

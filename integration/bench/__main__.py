@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
 
     node = Node()
-    daemon = Daemon(node, network={"pod_cidrs": ["10.244.0.0/20", "fd44::/64"]}).start()
+    daemon = Daemon(node, network={"pod_cidrs": ["10.244.0.0/20", "fd44::/64"], "pool": 8}).start()
     registry = None
     scratch = tempfile.TemporaryDirectory(dir="/var/tmp", prefix="swiftlet-bench-")
     try:
