@@ -38,7 +38,8 @@ enum KernelRoom {
 
   /// Runs `body` with a fresh network, and removes everything afterwards.
   static func withNetwork(
-    _ configuration: NetworkConfiguration = configuration(), _ body: (PodNetwork) async throws -> Void
+    _ configuration: NetworkConfiguration = configuration(), logger: Logger = logger,
+    _ body: (PodNetwork) async throws -> Void
   ) async throws {
     try require()
     let network = try await PodNetwork.open(configuration, liveSandboxes: [:], logger: logger)

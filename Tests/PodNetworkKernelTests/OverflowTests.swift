@@ -2,6 +2,7 @@ import CNetlink
 import Glibc
 import LinuxSystem
 import RuntimeModel
+import Synchronization
 import Testing
 
 @testable import PodNetwork
@@ -96,8 +97,9 @@ extension KernelTests {
     @Test func aSharedNetworkEndsWithItsBridge() async throws {
       try await KernelRoom.withNetwork(configuration(.switched)) { network in
         try await withPlugs(1022, in: "podbr0") {
-          _ = try await Pod(network)
+          let last = try await Pod(network)
           let error = await #expect(throws: NetworkError.self) { _ = try await Pod(network) }
+          await network.detach(sandbox: last.id, lease: last.lease)
           #expect(error?.description == "bridge podbr0 is full: the kernel allows 1023 ports")
           #expect(try links()["podbr0-1"] == nil)
         }
@@ -106,7 +108,33 @@ extension KernelTests {
       }
     }
 
-    /// Each of three pods and the node to each pod, in both families.
+    /// Pods alone fill the bridge here.
+    @Test func elevenHundredPodsAreOnTwoBridges() async throws {
+      let log = LogRecord()
+      try await KernelRoom.withNetwork(configuration(), logger: log.logger) { network in
+        var pods: [Pod] = []
+        for count in 1...1100 {
+          pods.append(try await Pod(network))
+          if count == 899 { #expect(log.texts.isEmpty) }
+          if count == 900 { #expect(log.texts.map { $0.hasPrefix("a bridge is nearly full") } == [true]) }
+        }
+        #expect(Set(pods.flatMap(\.lease.addresses)).count == 2200)
+        #expect(network.ledger.withLock { $0.portCounts } == [0: 1023, 1: 77])
+        #expect(log.texts.count == 1)
+        try await checkPaths(pods[0], pods[1022], pods[1023], pods[1099])
+        for pod in pods { await network.detach(sandbox: pod.id, lease: pod.lease) }
+        pods = []
+        try await KernelRoom.eventually(within: .seconds(20), "all links are gone") {
+          network.ledger.withLock { $0.indexes.isEmpty }
+        }
+        let routes = try NetlinkSocket(family: NETLINK_ROUTE)
+        let second = try #require(try routes.link(named: "podbr0-1")?.index)
+        #expect(try routes.routes(.ipv4).filter { $0.interface == second }.isEmpty)
+        #expect(network.ledger.withLock { $0.portCounts } == [0: 0, 1: 0])
+      }
+    }
+
+    /// Each of some pods and the node to each pod, in both families.
     private func checkPaths(_ pods: Pod...) async throws {
       for server in pods {
         for (number, to) in server.lease.addresses.enumerated() {
