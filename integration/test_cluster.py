@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from lib import wait
-from lib.cluster import CLUSTER, Cluster, Echo, PodSpace, Talk, Watcher, churn, interrupt, translations
+from lib.cluster import CLUSTER, Cluster, Echo, PodSpace, Talk, Watcher, churn, interrupt, together, translations
 
 FAMILIES = (4, 6)
 
@@ -266,6 +266,34 @@ def cluster_with_etcd(cluster):
     return cluster.with_etcd()
 
 
+def test_a_tunnel_over_ipv6(cluster, pods):
+    """Nodes without IPv4 addresses carry both families."""
+    for node in cluster.nodes.values():
+        node.inside.run("ip", "-4", "address", "flush", "dev", "uplink")
+        node.address = None
+    cluster.start("vxlan")
+    cluster.wait_for_routes("ac")
+    client, server = pods("a"), pods("c")
+    for family in FAMILIES:
+        check_pair(client, server, family)
+        check_from_node(cluster.nodes["a"], server, family)
+        check_full_packets(client, server, family, 1430)
+
+
+def test_without_a_backend_all_that_led_to_other_nodes_goes(cluster):
+    cluster.start("auto")
+    cluster.wait_for_routes("a")
+    daemon, node = cluster.daemons["a"], cluster.nodes["a"].inside
+    node.run("ip", "route", "add", "10.99.0.0/16", "via", cluster.nodes["b"].address)
+    assert daemon.terminate() == 0
+    assert len(cluster.routes("a")) == 4  # traffic goes on without a daemon
+    daemon.configure({key: value for key, value in daemon.network.items() if key not in ("backend", "nodes")})
+    daemon.start()
+    assert not cluster.routes("a") and "podvx0" not in node.links()
+    assert "10.99.0.0/16" in node.run("ip", "route")
+    assert "nodes4" not in node.run("nft", "list", "ruleset")
+
+
 def registry(cluster, **more) -> dict:
     return {"etcd": {"endpoints": [cluster.etcd.url], "lease_seconds": 2}, **more}
 
@@ -314,6 +342,33 @@ def test_blocks_from_etcd_and_connections_that_outlive_everything(cluster_with_e
         assert not translations(node, CLUSTER)
 
 
+def test_etcd_by_tls_with_certificates_on_both_sides(cluster):
+    etcd = cluster.with_etcd(tls=True).etcd
+    files = etcd.files
+    good = cluster.make("a", "host-gw", pod_cidrs=["auto"], nodes={"etcd": {"endpoints": [etcd.url], **files}})
+    bad = cluster.make("b", "host-gw", pod_cidrs=["auto"], nodes={"etcd": {"endpoints": [etcd.url], "ca": files["ca"]}})
+    ugly = cluster.make("c", "host-gw", pod_cidrs=["auto"], nodes={"etcd": {"endpoints": [etcd.url]}})
+    together(good.start, bad.start, ugly.start)
+    wait.until(lambda: condition(good, "NetworkReady").status, "blocks by TLS")
+    assert not condition(good, "RegistryStale").status
+    # A server that wants a certificate only closes the connection; one that is not trusted is named.
+    for daemon, words in ((bad, f"{etcd.url}: "), (ugly, "its certificate is not trusted")):
+        wait.until(lambda daemon=daemon: condition(daemon, "RegistryStale").status, "trouble")
+        assert words in condition(daemon, "RegistryStale").message
+        assert not condition(daemon, "NetworkReady").status
+
+
+def test_what_stands_in_the_networks_way_is_named_and_waited_for(cluster_with_etcd):
+    cluster = cluster_with_etcd
+    node = cluster.nodes["a"].inside
+    node.run("ip", "link", "add", "podbr0", "type", "bridge")
+    daemon = cluster.make("a", "host-gw", nodes=registry(cluster), pod_cidrs=["auto"]).start()
+    wait.until(lambda: condition(daemon, "NetworkReady").reason == "PodNetworkFailed", "the reason")
+    assert "podbr0" in condition(daemon, "NetworkReady").message
+    node.run("ip", "link", "delete", "podbr0")
+    wait.until(lambda: condition(daemon, "NetworkReady").status, "the network")
+
+
 def keys(cluster) -> list[str]:
     import base64
     import urllib.request
@@ -359,7 +414,7 @@ def test_without_blocks_there_is_no_network_until_the_store_answers(cluster_with
 def test_addresses_are_unique_in_the_cluster_at_every_instant(cluster_with_etcd):
     """Pods come and go at random on three nodes while their daemons are killed at random."""
     cluster = cluster_with_etcd
-    cluster.start("auto", nodes=registry(cluster), pod_cidrs=["auto"])
+    cluster.start("auto", nodes=registry(cluster), pod_cidrs=["auto"], pool=4)
     cluster.wait_for_routes()
     watcher = Watcher(list(cluster.daemons.values()))
     attached = churn(cluster, attachments=100, seconds=30, seed=3)

@@ -118,8 +118,8 @@ class Cluster:
         together(*(daemon.start for daemon in made))
         return self
 
-    def with_etcd(self) -> Cluster:
-        self.etcd = Etcd(self.fabric.space, self.base, "198.18.1.1")
+    def with_etcd(self, tls: bool = False) -> Cluster:
+        self.etcd = Etcd(self.fabric.space, self.base, "198.18.1.1", tls)
         return self
 
     def routes(self, name: str) -> dict[str, dict]:
@@ -146,11 +146,14 @@ class Cluster:
 
 
 class Etcd:
-    """Debian's etcd in a namespace, plain HTTP, with its data in a directory that survives its death."""
+    """Debian's etcd in a namespace, with its data in a directory that survives its death. With TLS it asks clients for
+    certificates; `files` are those of one that it trusts."""
 
-    def __init__(self, space: Namespace, base: pathlib.Path, address: str):
-        self.space, self.base, self.url = space, base, f"http://{address}:2379"
+    def __init__(self, space: Namespace, base: pathlib.Path, address: str, tls: bool = False):
+        self.space, self.base, self.address = space, base, address
+        self.url = f"http{'s' if tls else ''}://{address}:2379"
         self.output = base / "etcd.log"
+        self.files = certificates(base, address) if tls else {}
         self.start()
 
     def start(self) -> None:
@@ -159,15 +162,19 @@ class Etcd:
                 "etcd", "--name", "test", "--data-dir", str(self.base / "etcd"), "--listen-client-urls", self.url,
                 "--advertise-client-urls", self.url, "--listen-peer-urls", "http://127.0.0.1:2380",
                 "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
-                "--initial-cluster", "test=http://127.0.0.1:2380", "--unsafe-no-fsync"),
+                "--initial-cluster", "test=http://127.0.0.1:2380", "--unsafe-no-fsync",
+                *(("--client-cert-auth", "--trusted-ca-file", self.files["ca"], "--cert-file", self.files["cert"],
+                   "--key-file", self.files["key"]) if self.files else ())),
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         wait.until(self.answers, f"etcd, see {self.output}", 20)
 
     def answers(self) -> bool:
         assert self.process.poll() is None, f"etcd ended, see {self.output}"
-        host, port = self.url.removeprefix("http://").split(":")
         try:
-            return '"true"' in self.space.fetch(host, int(port), "/health", timeout=2)
+            if self.files:
+                self.space.connect(self.address, 2379, timeout=2).close()
+                return True
+            return '"true"' in self.space.fetch(self.address, 2379, "/health", timeout=2)
         except OSError:
             return False
 
@@ -178,6 +185,19 @@ class Etcd:
     def close(self) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+def certificates(base: pathlib.Path, address: str) -> dict[str, str]:
+    """An authority, and a certificate of it that is good for a server at `address` and for a client."""
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=base, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
+    openssl("req", "-x509", *curve, "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "key.pem", "-out", "cert.pem",
+            "-subj", "/CN=node", "-days", "2", "-addext", f"subjectAltName=IP:{address}",
+            "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth,clientAuth")
+    return {"ca": str(base / "ca.pem"), "cert": str(base / "cert.pem"), "key": str(base / "key.pem")}
 
 
 def together(*bodies) -> None:

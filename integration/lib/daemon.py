@@ -54,12 +54,17 @@ class Daemon:
             "cluster_cidrs": ["10.244.0.0/16", "fd44::/16"],
             # A pool is refilled while the census counts; test_pool.py has it.
             "pool": 0, **(network or {})}
-        self.config.write_text(toml({"network": self.network}))
+        self.configure(self.network)
         self.logs.mkdir()
         self.process: subprocess.Popen | None = None
         self.client = Client(str(self.socket))
         self.client.log_root = str(self.logs)
         self.client.cgroup_parent = f"/{self.base.name}"
+
+    def configure(self, network: dict) -> None:
+        """What the next start reads."""
+        self.network = network
+        self.config.write_text(toml({"network": network}))
 
     # life
 

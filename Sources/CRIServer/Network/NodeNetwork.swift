@@ -20,10 +20,13 @@ final class NodeNetwork: Sendable {
     var isSwitching = false
     var view = RegistryView()
     var following: Task<Void, Never>?
+    var isRetryDue = false
     var isClosed = false
   }
 
   let configuration: NetworkConfiguration
+  private static let retryPause = Duration.seconds(2)
+
   private let nodeName: String
   private let registryConfiguration: NodeRegistryConfiguration?
   private let blocksFile: PodBlocksFile
@@ -54,12 +57,11 @@ final class NodeNetwork: Sendable {
     if !blocks.isEmpty {
       let network = try await makeNetwork(blocks)
       state.withLock { $0.network = network }
-      if registryConfiguration == nil { _ = try await network.setPeers([], own: nodeName) }
     } else {
       let source = registryConfiguration == nil ? "kubelet (UpdateRuntimeConfig)" : "the node registry"
       state.withLock { $0.absence.message = "network.pod_cidrs is \"auto\", and \(source) has not said yet" }
     }
-    try follow(blocks)
+    try await follow(blocks)
   }
 
   /// Ends what we do; links, routes and traffic stay.
@@ -126,8 +128,12 @@ final class NodeNetwork: Sendable {
 // MARK: - the registry
 
 extension NodeNetwork {
-  private func follow(_ blocks: [String]) throws {
-    guard let registryConfiguration else { return }
+  private func follow(_ blocks: [String]) async throws {
+    guard let registryConfiguration else {
+      // Nobody else is there; what an earlier configuration had is taken away.
+      if let network = state.withLock({ $0.network }) { _ = try await network.setPeers([], own: nodeName) }
+      return
+    }
     let registry = try NodeRegistry(registryConfiguration, logger: logger)
     let own = try PodNetwork.nodeRecord(configuration, named: nodeName, blocks: blocks)
     let cluster = configuration.clusterCIDRs.compactMap { AddressBlock($0) }
@@ -146,7 +152,26 @@ extension NodeNetwork {
     do {
       try await lane.run { [self] in try await apply(view) }
     } catch {
-      logger.error("the other nodes are not set", metadata: ["error": "\(error)"])
+      logger.error("the registry's word is not carried out", metadata: ["error": "\(error)"])
+      retryLater()
+    }
+  }
+
+  /// What stood in the way may go without the registry saying anything. The registry does not wait for this.
+  private func retryLater() {
+    let isFirst = state.withLock { state in
+      defer { state.isRetryDue = true }
+      return !state.isRetryDue && !state.isClosed
+    }
+    guard isFirst else { return }
+    Task { [weak self] in
+      try? await Task.sleep(for: Self.retryPause)
+      guard let self else { return }
+      let view = state.withLock { state in
+        state.isRetryDue = false
+        return state.isClosed ? nil : state.view
+      }
+      if let view { await take(view) }
     }
   }
 
@@ -217,7 +242,7 @@ extension NodeNetwork {
     }
     logger.notice("pod blocks changed", metadata: ["before": "\(before)", "now": "\(blocks)"])
     state.withLock { $0.following }?.cancel()
-    try follow(blocks)
+    try await follow(blocks)
   }
 
   private func checkLeases(_ texts: [String]) async throws {

@@ -174,6 +174,8 @@ final class EtcdClient: Sendable {
     let text = "\(error)"
     if text.contains("Connection refused") { return "connection refused" }
     if text.contains("onnection reset") { return "connection reset" }
+    if text.contains("CERTIFICATE_VERIFY_FAILED") { return "its certificate is not trusted" }
+    if text.contains("ALERT"), text.contains("CERTIFICATE") { return "it refuses our certificate, or wants one" }
     if text.contains("unreachable") { return "network or host unreachable" }
     if text.contains("connectTimeout") || text.contains("timed out") { return "no answer in time" }
     return String(text.prefix(200))

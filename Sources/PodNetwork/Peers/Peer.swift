@@ -45,9 +45,8 @@ struct Peer: Sendable {
     let ours = ground.plan.configuration.backend
     let theirs = NetworkConfiguration.Backend(rawValue: record.backend) ?? .auto
     let node = family == .ipv4 ? address4 : address6
-    let isOnLink = node.map(ground.isOnLink) ?? false
     if ours.hasHostGateway, theirs.hasHostGateway {
-      if let node, isOnLink { return .success(.gateway(node)) }
+      if let node, ground.isOnLink(node) { return .success(.gateway(node)) }
       if ours == .hostGateway || theirs == .hostGateway {
         let reason = node.map { "\($0) is not on the link of \(ground.underlay.name)" } ?? "no \(family) address"
         return .failure(Fault(reason: "host-gw: \(reason)"))

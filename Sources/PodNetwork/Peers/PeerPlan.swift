@@ -38,7 +38,8 @@ struct PeerPlan: Sendable, Equatable {
   ///   - own: name of this node, whose record is left out.
   ///   - earlier: names that were accepted last time: of two that claim the same block the older stays.
   init(_ records: [NodeRecord], own: String, earlier: Set<String>, on ground: Ground) {
-    var taken = ground.plan.podBlocks.map { ($0, "this node") }
+    var taken = BlockOwners()
+    for block in ground.plan.podBlocks { taken.insert(block, owner: "this node") }
     var names: Set<String> = []
     var macs: [MACAddress: String] = ground.plan.vtepMAC.map { [$0: "this node"] } ?? [:]
     let ordered = records.filter { $0.name != own }.sorted {
@@ -56,9 +57,8 @@ struct PeerPlan: Sendable, Equatable {
         states.append(PeerState(record, refusal: fault.reason))
         continue
       }
-      if let (block, owner) = peer.blocks.lazy.compactMap({ block in
-        taken.first { $0.0.overlaps(block) }.map { (block, $0.1) }
-      }).first {
+      if let (block, owner) = peer.blocks.lazy.compactMap({ block in taken.owner(of: block).map { (block, $0) } }).first
+      {
         states.append(PeerState(record, refusal: "podCIDRs: \(block) overlaps that of \(owner)"))
         continue
       }
@@ -67,7 +67,7 @@ struct PeerPlan: Sendable, Equatable {
         continue
       }
       macs[peer.mac] = record.name
-      taken += peer.blocks.map { ($0, record.name) }
+      for block in peer.blocks { taken.insert(block, owner: record.name) }
       add(peer, on: ground)
     }
     states.sort { $0.record.name < $1.record.name }
@@ -108,5 +108,29 @@ package struct PeerState: Sendable, Equatable {
   init(_ record: NodeRecord, refusal: String? = nil) {
     self.record = record
     self.refusal = refusal
+  }
+}
+
+/// Blocks of which none overlaps another, and who has them.
+private struct BlockOwners {
+  private var sorted: [(block: AddressBlock, owner: String)] = []
+
+  /// - Returns: who has a block that overlaps this one; nil: nobody.
+  func owner(of block: AddressBlock) -> String? {
+    // Blocks overlap only where one holds the other: the neighbours in order tell.
+    let next = place(of: block)
+    return [next - 1, next].lazy.filter(sorted.indices.contains).map { sorted[$0] }
+      .first { $0.block.overlaps(block) }?.owner
+  }
+
+  mutating func insert(_ block: AddressBlock, owner: String) { sorted.insert((block, owner), at: place(of: block)) }
+
+  private func place(of block: AddressBlock) -> Int {
+    var (low, high) = (0, sorted.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if sorted[middle].block < block { low = middle + 1 } else { high = middle }
+    }
+    return low
   }
 }

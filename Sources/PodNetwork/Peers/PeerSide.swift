@@ -94,43 +94,45 @@ final class PeerSide: @unchecked Sendable {
     let (neighbours, forwards) = try tunnelEntries()
     // Away: route, forwarding entry, neighbour. What is replaced below stays until then.
     let kept = Set(plan.routes.map(\.destination))
-    let batch = RouteBatch()
+    var work = BatchSeries()
     for route in present.subtracting(plan.routes) where !kept.contains(route.destination) {
-      try batch.add("remove route", "\(route)", tolerating: [ESRCH, ENOENT], RouteMessage.removePeerRoute(route))
+      try work.add("remove route", "\(route)", tolerating: [ESRCH, ENOENT], RouteMessage.removePeerRoute(route))
     }
     if let tunnel {
       let macs = Set(plan.forwards.map(\.mac))
       for forward in forwards.subtracting(plan.forwards) where !macs.contains(forward.mac) {
-        try batch.add(
+        try work.add(
           "remove forwarding entry", "\(forward)", tolerating: [ENOENT],
           RouteMessage.tunnelForward(tunnel, forward, remove: true))
       }
       let addresses = Set(plan.neighbours.map(\.address))
       for neighbour in neighbours.subtracting(plan.neighbours) where !addresses.contains(neighbour.address) {
         guard let address = neighbour.address else { continue }
-        try batch.add(
+        try work.add(
           "remove neighbour", "\(neighbour)", tolerating: [ENOENT], RouteMessage.neighbour(tunnel, address, nil))
       }
       for neighbour in plan.neighbours.subtracting(neighbours) {
         guard let address = neighbour.address else { continue }
-        try batch.add("add neighbour", "\(neighbour)", RouteMessage.neighbour(tunnel, address, neighbour.mac))
+        try work.add("add neighbour", "\(neighbour)", RouteMessage.neighbour(tunnel, address, neighbour.mac))
       }
       for forward in plan.forwards.subtracting(forwards) {
-        try batch.add("add forwarding entry", "\(forward)", RouteMessage.tunnelForward(tunnel, forward))
+        try work.add("add forwarding entry", "\(forward)", RouteMessage.tunnelForward(tunnel, forward))
       }
     }
     let ours = Set(present.map(\.destination))
     for route in plan.routes.subtracting(present) {
-      try batch.add(
+      try work.add(
         "add route", "\(route)", RouteMessage.peerRoute(route, isNew: !ours.contains(route.destination)))
     }
     // One peer's trouble is none of the others'.
-    for (entry, result) in zip(batch.entries, try routes.execute(batch)) {
-      if result.errno == 0 || entry.tolerated.contains(result.errno) {
-        outcome.changes.append("\(entry.step) \(entry.object)")
-      } else {
-        let error = NetworkError.kernel(entry.step, result.errno, entry.object, result.detail)
-        outcome.failures.append(result.errno == EEXIST ? "\(error): the route of somebody else stays" : "\(error)")
+    for batch in work.batches {
+      for (entry, result) in zip(batch.entries, try routes.execute(batch)) {
+        if result.errno == 0 || entry.tolerated.contains(result.errno) {
+          outcome.changes.append("\(entry.step) \(entry.object)")
+        } else {
+          let error = NetworkError.kernel(entry.step, result.errno, entry.object, result.detail)
+          outcome.failures.append(result.errno == EEXIST ? "\(error): the route of somebody else stays" : "\(error)")
+        }
       }
     }
   }
@@ -244,6 +246,18 @@ final class PeerSide: @unchecked Sendable {
 
   /// Of this bridge rather than of another daemon's.
   private var alias: String { "\(LinkAlias.bridge) tunnel of \(host.plan.bridge)" }
+}
+
+/// Requests in order, in sends that fit into a socket's buffer.
+private struct BatchSeries {
+  private(set) var batches: [RouteBatch] = [RouteBatch()]
+
+  mutating func add(
+    _ step: String, _ object: String, tolerating: [Int32] = [], _ message: OpaquePointer?
+  ) throws(NetworkError) {
+    if let last = batches.last, last.entries.count >= 64 { batches.append(RouteBatch()) }
+    try batches.last?.add(step, object, tolerating: tolerating, message)
+  }
 }
 
 extension PeerPlan.Route: CustomStringConvertible {
