@@ -97,6 +97,7 @@ let package = Package(
     .target(
       name: "PodNetwork", dependencies: ["LinuxSystem", "RuntimeModel", "CNetlink", "CNFTables", logging],
       swiftSettings: house),
+    .target(name: "CNI", dependencies: ["LinuxSystem", "RuntimeModel", logging, systemPackage], swiftSettings: house),
     .target(
       name: "ImageStore",
       dependencies: [
@@ -119,8 +120,8 @@ let package = Package(
     .target(
       name: "CRIServer",
       dependencies: [
-        "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "Seccomp", "Store", "LinuxSystem",
-        "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
+        "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "Seccomp", "Store",
+        "LinuxSystem", "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
       ],
       swiftSettings: house),
     .target(
@@ -136,8 +137,8 @@ let package = Package(
     .executableTarget(
       name: "swiftletd",
       dependencies: [
-        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "LinuxSystem", "RuntimeModel", logging, grpcCore,
-        grpcTransport,
+        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "LinuxSystem", "RuntimeModel", logging,
+        grpcCore, grpcTransport,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
       ],
@@ -152,6 +153,7 @@ let package = Package(
       swiftSettings: house),
 
     // Tests. `…KernelTests` need root and opt in by SWIFTLET_KERNEL_TESTS=1.
+    .testTarget(name: "CNITests", dependencies: ["CNI", "LinuxSystem", "RuntimeModel", logging], swiftSettings: house),
     .testTarget(
       name: "CRIClientTests",
       dependencies: [

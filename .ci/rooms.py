@@ -21,14 +21,16 @@ ROOMS: dict[str, set[str]] = {
     "Store": LOW | {"CSQLite"},
     "PodNetwork": LOW | {"CNetlink", "CNFTables"},
     "NodeRegistry": LOW,
+    "CNI": LOW,
     "ImageStore": LOW | {"CArchive"},
     "ShimProtocol": LOW | {"CLinux"},
     "CRIProtocol": set(),
-    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "Seccomp", "Store"},
+    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "Seccomp",
+                        "Store"},
     "CRIClient": {"CRIProtocol", "RuntimeModel"},
     # doors
-    # three of them for their part of the configuration
-    "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork"},
+    # four of them for their part of the configuration
+    "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CNI"},
     "swiftlet": {"CRIClient"},
     "network-bench": LOW | {"PodNetwork"},  # not shipped
 }

@@ -4,9 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <net/if.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -86,3 +90,27 @@ int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, in
   }
   return ready;
 }
+
+int clinux_host_pipe(int ends[2]) { return result(pipe2(ends, O_CLOEXEC)); }
+
+int clinux_host_set_nonblocking(int descriptor) { return result(fcntl(descriptor, F_SETFL, O_NONBLOCK)); }
+
+int clinux_host_new_network(void) {
+  if (unshare(CLONE_NEWNET) != 0) return -errno;
+  int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (control < 0) return -errno;
+  struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+  int failed = result(ioctl(control, SIOCSIFFLAGS, &loopback));
+  close(control);
+  return failed;
+}
+
+int clinux_host_pin(int descriptor, const char *path) {
+  int copy = (int)syscall(SYS_open_tree, descriptor, "", 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH);
+  if (copy < 0) return -errno;
+  int failed = result(syscall(SYS_move_mount, copy, "", AT_FDCWD, path, 0x4 /* the first path is empty */));
+  close(copy);
+  return failed;
+}
+
+int clinux_host_unpin(const char *path) { return result(syscall(SYS_umount2, path, 2 | 8 /* DETACH, NOFOLLOW */)); }

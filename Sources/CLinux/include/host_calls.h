@@ -44,4 +44,20 @@ struct clinux_epoll_report {
 // Waits for at most `milliseconds`, -1: without limit. A count, or -errno.
 int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, int count, int milliseconds);
 
+// pipe2(2), both ends close-on-exec. 0, or -errno.
+int clinux_host_pipe(int ends[2]);
+
+// O_NONBLOCK for one open file. 0, or -errno.
+int clinux_host_set_nonblocking(int descriptor);
+
+// A new network namespace for the calling thread only, with its loopback up. 0, or -errno.
+int clinux_host_new_network(void);
+
+// Gives the object of a descriptor a name: a bind mount of it on an existing file (open_tree(2), move_mount(2)).
+// 0, or -errno.
+int clinux_host_pin(int descriptor, const char *path);
+
+// Takes a mount away, whoever still uses it; never follows a link. 0, or -errno.
+int clinux_host_unpin(const char *path);
+
 #endif
