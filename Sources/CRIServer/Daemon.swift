@@ -12,7 +12,8 @@ package final class Daemon: Sendable {
   package let configuration: DaemonConfiguration
   let store: RecordStore
   let images: ImageStore
-  let nodeNetwork: NodeNetwork
+  let network: any NetworkProvider
+  let attachJournal: AttachJournal
   let cgroups: CgroupHierarchy
   let seccomp = SeccompCompiler()
   /// Threads for calls that block: records, cgroups, spawning.
@@ -32,15 +33,15 @@ package final class Daemon: Sendable {
   let recovered = Latch()
 
   init(
-    configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, nodeNetwork: NodeNetwork,
-    cgroups: CgroupHierarchy, threads: BlockingPool, exits: ExitWatcher, bootID: String,
-    availableCapabilities: CapabilitySet,
-    logger: Logger
+    configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, network: any NetworkProvider,
+    attachJournal: AttachJournal, cgroups: CgroupHierarchy, threads: BlockingPool, exits: ExitWatcher,
+    bootID: String, availableCapabilities: CapabilitySet, logger: Logger
   ) {
     self.configuration = configuration
     self.store = store
     self.images = images
-    self.nodeNetwork = nodeNetwork
+    self.network = network
+    self.attachJournal = attachJournal
     self.cgroups = cgroups
     self.threads = threads
     self.exits = exits
@@ -50,10 +51,8 @@ package final class Daemon: Sendable {
     users = UserDatabases(images: images)
   }
 
-  /// - Throws: `unavailable` as long as the node's pod blocks are not known.
-  var network: PodNetwork {
-    get throws(RuntimeError) { try nodeNetwork.current }
-  }
+  /// Our own network, for what only it can do; nil where plugins provide.
+  var nodeNetwork: NodeNetwork? { network.nodes }
 
   /// The containers of one sandbox, removed ones excluded.
   func containers(of sandbox: Identifier) -> [Container] {

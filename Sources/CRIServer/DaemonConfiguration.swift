@@ -1,3 +1,4 @@
+package import CNI
 package import ImageStore
 package import NodeRegistry
 package import PodNetwork
@@ -14,6 +15,8 @@ package struct DaemonConfiguration: Sendable {
   package var shimPath: String
   package var pausePath: String
   package var network: NetworkConfiguration
+  /// Plugins instead of our own bridge; nil: the bridge, as `network` says.
+  package var cni: CNIConfiguration?
   package var registries: RegistryConfiguration
   /// This node's name among the others.
   package var nodeName: String
@@ -22,8 +25,8 @@ package struct DaemonConfiguration: Sendable {
 
   package init(
     root: String, state: String, socket: String, cgroupParent: String, shimPath: String, pausePath: String,
-    network: NetworkConfiguration, registries: RegistryConfiguration, nodeName: String? = nil,
-    registry: NodeRegistryConfiguration? = nil
+    network: NetworkConfiguration, cni: CNIConfiguration? = nil, registries: RegistryConfiguration,
+    nodeName: String? = nil, registry: NodeRegistryConfiguration? = nil
   ) {
     self.root = root
     self.state = state
@@ -32,6 +35,7 @@ package struct DaemonConfiguration: Sendable {
     self.shimPath = shimPath
     self.pausePath = pausePath
     self.network = network
+    self.cni = cni
     self.registries = registries
     self.nodeName = nodeName ?? NodeName.current
     self.registry = registry

@@ -26,6 +26,8 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
   package var cgroupParent: String
   /// nil for host network, and once the address was given back.
   package var lease: AddressLease?
+  /// What CNI plugins gave it, in CRI's order; nil where it has a lease, the node's network, or nothing yet.
+  package var pluginAddresses: [String]?
   /// The shim's process; nil until it was spawned.
   package var shim: ProcessIdentity?
   /// Pause's process; nil until it runs.
@@ -46,10 +48,16 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
     self.config = config
     self.cgroupParent = cgroupParent
     self.lease = lease
+    self.pluginAddresses = nil
     self.shim = nil
     self.pause = nil
     self.isReleased = false
   }
+}
+
+extension SandboxRecord {
+  /// In the order the CRI shows them: the first is `ip`, the rest `additional_ips`.
+  package var addresses: [String] { lease?.addresses ?? pluginAddresses ?? [] }
 }
 
 /// A process that can be recognised after its number was reused.

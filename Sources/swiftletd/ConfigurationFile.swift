@@ -1,3 +1,4 @@
+import CNI
 import CRIServer
 import Glibc
 import ImageStore
@@ -18,7 +19,9 @@ struct ConfigurationFile {
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
     "backend", "bridge_nf_call", "group_id", "interface_prefix", "pool", "underlay", "vxlan", "node_name", "nodes",
+    "provider", "cni",
   ]
+  private static let pluginKeys: Set<String> = ["conf_dir", "bin_dirs", "cache_dir"]
   private static let registryKeys: Set<String> = ["insecure"]
 
   /// - Parameter path: nil means no file.
@@ -45,7 +48,8 @@ struct ConfigurationFile {
     return DaemonConfiguration(
       root: root, state: state, socket: try socket ?? table.string("socket") ?? "\(state)/swiftlet.sock",
       cgroupParent: try table.string("cgroup_parent") ?? "/swiftlet", shimPath: "\(binaries)/swiftlet-shim",
-      pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root), registries: try registries(),
+      pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root),
+      cni: try plugins(root: root, state: state), registries: try registries(),
       nodeName: try table.table("network")?.string("node_name"), registry: try nodes(root: root))
   }
 
@@ -88,6 +92,27 @@ struct ConfigurationFile {
     }
     return try nodes.nodeRegistry(stateDirectory: "\(root)/net")
   }
+
+  /// - Returns: nil where our own bridge makes the network.
+  private func plugins(root: String, state: String) throws -> CNIConfiguration? {
+    guard let network = try table.table("network") else { return nil }
+    let table = try network.table("cni")
+    try table?.allow(Self.pluginKeys)
+    guard try network.choice("provider") ?? NetworkProviderName.bridge == .cni else {
+      if table != nil { throw network.failure("cni", "is set, but provider is not \"cni\"") }
+      return nil
+    }
+    try network.allow(["provider", "cni"], because: "with provider \"cni\" the bridge's keys have no effect")
+    var plugins = CNIConfiguration()
+    plugins.configurationDirectory = try table?.string("conf_dir") ?? plugins.configurationDirectory
+    plugins.pluginDirectories = try table?.strings("bin_dirs") ?? plugins.pluginDirectories
+    plugins.cacheDirectory = try table?.string("cache_dir") ?? "\(root)/cni"
+    plugins.namespaceDirectory = "\(state)/netns"
+    if let (key, reason) = plugins.problem() { throw (table ?? network).failure(key, reason) }
+    return plugins
+  }
+
+  private enum NetworkProviderName: String, CaseIterable { case bridge, cni }
 
   private func registries() throws -> RegistryConfiguration {
     var registries = RegistryConfiguration()

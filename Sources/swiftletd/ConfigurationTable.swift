@@ -31,10 +31,11 @@ struct ConfigurationTable {
     text = parent.text
   }
 
+  /// - Parameter reason: what is said of such a key; nil: that it is unknown.
   /// - Throws: naming the first key that is none of `keys`.
-  func allow(_ keys: Set<String>) throws(RuntimeError) {
+  func allow(_ keys: Set<String>, because reason: String? = nil) throws(RuntimeError) {
     if let unknown = table.keys.sorted().first(where: { !keys.contains($0) }) {
-      throw failure(unknown, "unknown key; known are \(keys.sorted().joined(separator: ", "))")
+      throw failure(unknown, reason ?? "unknown key; known are \(keys.sorted().joined(separator: ", "))")
     }
   }
 
@@ -89,7 +90,7 @@ struct ConfigurationTable {
       let column = line.utf8.count - content.utf8.count + 1
       if content.hasPrefix("[") {
         let header = content.dropFirst().prefix { $0 != "]" }.filter { $0 != " " && $0 != "[" }
-        if name.isEmpty && header == key { return "\(index + 1):\(column)" }
+        if header == (name.isEmpty ? key : "\(name).\(key)") { return "\(index + 1):\(column)" }
         isInside = header == name
       } else if isInside, content.hasPrefix(key) || content.hasPrefix("\"\(key)\"") {
         return "\(index + 1):\(column)"

@@ -22,7 +22,10 @@ enum ArgumentOrder {
       }
     }
     guard position > 0, position < arguments.count, !arguments[position].hasPrefix("-") else { return arguments }
-    return [arguments[position]] + arguments[..<position] + arguments[(position + 1)...]
+    var end = position + 1
+    // A command of two words stays together.
+    if arguments[position] == "net", end < arguments.count, ["graph", "show"].contains(arguments[end]) { end += 1 }
+    return Array(arguments[position..<end] + arguments[..<position] + arguments[end...])
   }
 
   /// Lets the command of `exec POD ls -l` and `run IMAGE sleep 5` stand without a `--` before it.

@@ -22,7 +22,7 @@ struct Swiftlet: AsyncParsableCommand {
       CommandGroup(
         name: "Containers", subcommands: [Ps.self, Logs.self, Exec.self, Stop.self, Remove.self, Inspect.self]),
       CommandGroup(name: "Images", subcommands: [Pull.self, Load.self, Images.self, RemoveImage.self]),
-      CommandGroup(name: "Runtime", subcommands: [VersionCommand.self, RuntimeStatus.self, Doctor.self]),
+      CommandGroup(name: "Runtime", subcommands: [Net.self, VersionCommand.self, RuntimeStatus.self, Doctor.self]),
     ])
 
   @OptionGroup var global: GlobalOptions

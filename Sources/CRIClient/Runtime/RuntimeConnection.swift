@@ -87,7 +87,7 @@ extension ClientError {
         remedy: "wait for the daemon to finish its start, or see swiftlet doctor")
     case .unimplemented:
       // grpc-go and grpc-swift answer so for a call they do not know; ours says which field or feature it lacks.
-      let generic = ["unknown service", "unknown method", "isn't implemented by this server"]
+      let generic = ["unknown service", "unknown method", "Method not found", "isn't implemented by this server"]
       let isMissingCall = error.message.isEmpty || generic.contains { error.message.contains($0) }
       self.init(
         .failed, failed,

@@ -1,5 +1,6 @@
 // What Swiftlet offers beyond CRI, on the same socket. CRI can only pull from a registry; a node without one, and our
-// own tests, need images from a file. Everything else that a client does goes through runtime.v1.
+// own tests, need images from a file. CRI has nothing to say about the network but a pod's addresses; whoever looks for
+// a lost packet needs the rest. Everything else that a client does goes through runtime.v1.
 
 // DO NOT EDIT.
 // swift-format-ignore-file
@@ -36,9 +37,23 @@ package enum Swiftlet_V1_Swiftlet: Sendable {
                 type: .clientStreaming
             )
         }
+        /// Namespace for "Network" metadata.
+        package enum Network: Sendable {
+            /// Request type for "Network".
+            package typealias Input = Swiftlet_V1_NetworkRequest
+            /// Response type for "Network".
+            package typealias Output = Swiftlet_V1_NetworkResponse
+            /// Descriptor for "Network".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "swiftlet.v1.Swiftlet"),
+                method: "Network",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "swiftlet.v1.Swiftlet" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
-            LoadImages.descriptor
+            LoadImages.descriptor,
+            Network.descriptor
         ]
     }
 }
@@ -85,6 +100,25 @@ extension Swiftlet_V1_Swiftlet {
             request: GRPCCore.StreamingServerRequest<Swiftlet_V1_LoadImagesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Swiftlet_V1_LoadImagesResponse>
+
+        /// Handle the "Network" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+        /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Swiftlet_V1_NetworkRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Swiftlet_V1_NetworkResponse` messages.
+        func network(
+            request: GRPCCore.StreamingServerRequest<Swiftlet_V1_NetworkRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Swiftlet_V1_NetworkResponse>
     }
 
     /// Service protocol for the "swiftlet.v1.Swiftlet" service.
@@ -115,6 +149,25 @@ extension Swiftlet_V1_Swiftlet {
             request: GRPCCore.StreamingServerRequest<Swiftlet_V1_LoadImagesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Swiftlet_V1_LoadImagesResponse>
+
+        /// Handle the "Network" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+        /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Swiftlet_V1_NetworkRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Swiftlet_V1_NetworkResponse` message.
+        func network(
+            request: GRPCCore.ServerRequest<Swiftlet_V1_NetworkRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Swiftlet_V1_NetworkResponse>
     }
 
     /// Simple service protocol for the "swiftlet.v1.Swiftlet" service.
@@ -143,6 +196,25 @@ extension Swiftlet_V1_Swiftlet {
             request: GRPCCore.RPCAsyncSequence<Swiftlet_V1_LoadImagesRequest, any Swift.Error>,
             context: GRPCCore.ServerContext
         ) async throws -> Swiftlet_V1_LoadImagesResponse
+
+        /// Handle the "Network" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+        /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+        ///
+        /// - Parameters:
+        ///   - request: A `Swiftlet_V1_NetworkRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Swiftlet_V1_NetworkResponse` to respond with.
+        func network(
+            request: Swiftlet_V1_NetworkRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Swiftlet_V1_NetworkResponse
     }
 }
 
@@ -156,6 +228,17 @@ extension Swiftlet_V1_Swiftlet.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Swiftlet_V1_LoadImagesResponse>(),
             handler: { request, context in
                 try await self.loadImages(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Swiftlet_V1_Swiftlet.Method.Network.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Swiftlet_V1_NetworkRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Swiftlet_V1_NetworkResponse>(),
+            handler: { request, context in
+                try await self.network(
                     request: request,
                     context: context
                 )
@@ -177,6 +260,17 @@ extension Swiftlet_V1_Swiftlet.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    package func network(
+        request: GRPCCore.StreamingServerRequest<Swiftlet_V1_NetworkRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Swiftlet_V1_NetworkResponse> {
+        let response = try await self.network(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -189,6 +283,19 @@ extension Swiftlet_V1_Swiftlet.SimpleServiceProtocol {
         return GRPCCore.ServerResponse<Swiftlet_V1_LoadImagesResponse>(
             message: try await self.loadImages(
                 request: request.messages,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func network(
+        request: GRPCCore.ServerRequest<Swiftlet_V1_NetworkRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Swiftlet_V1_NetworkResponse> {
+        return GRPCCore.ServerResponse<Swiftlet_V1_NetworkResponse>(
+            message: try await self.network(
+                request: request.message,
                 context: context
             ),
             metadata: [:]
@@ -229,6 +336,30 @@ extension Swiftlet_V1_Swiftlet {
             deserializer: some GRPCCore.MessageDeserializer<Swiftlet_V1_LoadImagesResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Swiftlet_V1_LoadImagesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Network" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+        /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Swiftlet_V1_NetworkRequest` message.
+        ///   - serializer: A serializer for `Swiftlet_V1_NetworkRequest` messages.
+        ///   - deserializer: A deserializer for `Swiftlet_V1_NetworkResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func network<Result>(
+            request: GRPCCore.ClientRequest<Swiftlet_V1_NetworkRequest>,
+            serializer: some GRPCCore.MessageSerializer<Swiftlet_V1_NetworkRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Swiftlet_V1_NetworkResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Swiftlet_V1_NetworkResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -284,6 +415,41 @@ extension Swiftlet_V1_Swiftlet {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Network" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+        /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Swiftlet_V1_NetworkRequest` message.
+        ///   - serializer: A serializer for `Swiftlet_V1_NetworkRequest` messages.
+        ///   - deserializer: A deserializer for `Swiftlet_V1_NetworkResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func network<Result>(
+            request: GRPCCore.ClientRequest<Swiftlet_V1_NetworkRequest>,
+            serializer: some GRPCCore.MessageSerializer<Swiftlet_V1_NetworkRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Swiftlet_V1_NetworkResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Swiftlet_V1_NetworkResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Swiftlet_V1_Swiftlet.Method.Network.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -317,6 +483,36 @@ extension Swiftlet_V1_Swiftlet.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Swiftlet_V1_LoadImagesRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Swiftlet_V1_LoadImagesResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Network" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+    /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Swiftlet_V1_NetworkRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func network<Result>(
+        request: GRPCCore.ClientRequest<Swiftlet_V1_NetworkRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Swiftlet_V1_NetworkResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.network(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Swiftlet_V1_NetworkRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Swiftlet_V1_NetworkResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -357,6 +553,40 @@ extension Swiftlet_V1_Swiftlet.ClientProtocol {
             producer: producer
         )
         return try await self.loadImages(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Network" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The pod network of this node as the kernel shows it at this moment, beside what the daemon remembers of it. It
+    /// > changes nothing. NOT_FOUND for a sandbox that is not listed.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func network<Result>(
+        _ message: Swiftlet_V1_NetworkRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Swiftlet_V1_NetworkResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Swiftlet_V1_NetworkRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.network(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -9,7 +9,8 @@
 //   https://github.com/apple/swift-protobuf/
 
 // What Swiftlet offers beyond CRI, on the same socket. CRI can only pull from a registry; a node without one, and our
-// own tests, need images from a file. Everything else that a client does goes through runtime.v1.
+// own tests, need images from a file. CRI has nothing to say about the network but a pod's addresses; whoever looks for
+// a lost packet needs the rest. Everything else that a client does goes through runtime.v1.
 
 #if canImport(FoundationEssentials)
 package import FoundationEssentials
@@ -64,6 +65,621 @@ package nonisolated struct Swiftlet_V1_LoadedImage: Sendable {
 
   /// tags it has got by this call, normalised; empty when the archive names none
   package var names: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// only this sandbox's attachment; empty: those of all
+  package var podSandboxID: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkResponse: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "bridge", "cni"
+  package var provider: String {
+    get {_storage._provider}
+    set {_uniqueStorage()._provider = newValue}
+  }
+
+  package var node: Swiftlet_V1_NetworkNode {
+    get {_storage._node ?? Swiftlet_V1_NetworkNode()}
+    set {_uniqueStorage()._node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {_storage._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {_uniqueStorage()._node = nil}
+
+  package var bridges: [Swiftlet_V1_NetworkBridge] {
+    get {_storage._bridges}
+    set {_uniqueStorage()._bridges = newValue}
+  }
+
+  /// oldest first
+  package var attachments: [Swiftlet_V1_NetworkAttachment] {
+    get {_storage._attachments}
+    set {_uniqueStorage()._attachments = newValue}
+  }
+
+  /// the node's pod CIDRs
+  package var blocks: [Swiftlet_V1_NetworkBlock] {
+    get {_storage._blocks}
+    set {_uniqueStorage()._blocks = newValue}
+  }
+
+  /// destinations that pods reach under their own address
+  package var directCidrs: [String] {
+    get {_storage._directCidrs}
+    set {_uniqueStorage()._directCidrs = newValue}
+  }
+
+  package var peers: [Swiftlet_V1_NetworkPeer] {
+    get {_storage._peers}
+    set {_uniqueStorage()._peers = newValue}
+  }
+
+  /// absent: none
+  package var tunnel: Swiftlet_V1_NetworkTunnel {
+    get {_storage._tunnel ?? Swiftlet_V1_NetworkTunnel()}
+    set {_uniqueStorage()._tunnel = newValue}
+  }
+  /// Returns true if `tunnel` has been explicitly set.
+  package var hasTunnel: Bool {_storage._tunnel != nil}
+  /// Clears the value of `tunnel`. Subsequent reads from it will return its default value.
+  package mutating func clearTunnel() {_uniqueStorage()._tunnel = nil}
+
+  /// of others, in our packets' way
+  package var foreignChains: [Swiftlet_V1_ForeignChain] {
+    get {_storage._foreignChains}
+    set {_uniqueStorage()._foreignChains = newValue}
+  }
+
+  /// oldest first; `drift` of attachments is not repeated here
+  package var findings: [Swiftlet_V1_NetworkFinding] {
+    get {_storage._findings}
+    set {_uniqueStorage()._findings = newValue}
+  }
+
+  package var metrics: [Swiftlet_V1_NetworkMetric] {
+    get {_storage._metrics}
+    set {_uniqueStorage()._metrics = newValue}
+  }
+
+  /// as Status says it
+  package var ready: Bool {
+    get {_storage._ready}
+    set {_uniqueStorage()._ready = newValue}
+  }
+
+  /// why not
+  package var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
+
+  package var message: String {
+    get {_storage._message}
+    set {_uniqueStorage()._message = newValue}
+  }
+
+  /// absent: none
+  package var pool: Swiftlet_V1_WarmPool {
+    get {_storage._pool ?? Swiftlet_V1_WarmPool()}
+    set {_uniqueStorage()._pool = newValue}
+  }
+  /// Returns true if `pool` has been explicitly set.
+  package var hasPool: Bool {_storage._pool != nil}
+  /// Clears the value of `pool`. Subsequent reads from it will return its default value.
+  package mutating func clearPool() {_uniqueStorage()._pool = nil}
+
+  /// only of provider "cni"
+  package var list: Swiftlet_V1_NetworkList {
+    get {_storage._list ?? Swiftlet_V1_NetworkList()}
+    set {_uniqueStorage()._list = newValue}
+  }
+  /// Returns true if `list` has been explicitly set.
+  package var hasList: Bool {_storage._list != nil}
+  /// Clears the value of `list`. Subsequent reads from it will return its default value.
+  package mutating func clearList() {_uniqueStorage()._list = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// The node's own side.
+package nonisolated struct Swiftlet_V1_NetworkNode: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  /// interface of the default route; empty: there is none
+  package var uplink: String = String()
+
+  /// of that interface, without prefix
+  package var addresses: [String] = []
+
+  /// of that interface
+  package var mtu: UInt32 = 0
+
+  /// pods leave the cluster under these addresses
+  package var masquerade: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkBridge: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  /// interface index; 0: it is gone
+  package var index: Int32 = 0
+
+  package var mtu: UInt32 = 0
+
+  package var mac: String = String()
+
+  package var up: Bool = false
+
+  /// with prefix
+  package var addresses: [String] = []
+
+  /// links in it, whoever's
+  package var ports: UInt32 = 0
+
+  /// of the kernel
+  package var portLimit: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// One sandbox on the network.
+package nonisolated struct Swiftlet_V1_NetworkAttachment: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var podSandboxID: String {
+    get {_storage._podSandboxID}
+    set {_uniqueStorage()._podSandboxID = newValue}
+  }
+
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
+
+  package var namespace: String {
+    get {_storage._namespace}
+    set {_uniqueStorage()._namespace = newValue}
+  }
+
+  /// pause holds the namespaces
+  package var ready: Bool {
+    get {_storage._ready}
+    set {_uniqueStorage()._ready = newValue}
+  }
+
+  /// the node's own; all that follows is then empty but pause and containers
+  package var hostNetwork: Bool {
+    get {_storage._hostNetwork}
+    set {_uniqueStorage()._hostNetwork = newValue}
+  }
+
+  package var addresses: [String] {
+    get {_storage._addresses}
+    set {_uniqueStorage()._addresses = newValue}
+  }
+
+  package var gateway: String {
+    get {_storage._gateway}
+    set {_uniqueStorage()._gateway = newValue}
+  }
+
+  /// of the pod's interface
+  package var mac: String {
+    get {_storage._mac}
+    set {_uniqueStorage()._mac = newValue}
+  }
+
+  /// inside
+  package var interface: String {
+    get {_storage._interface}
+    set {_uniqueStorage()._interface = newValue}
+  }
+
+  package var hostInterface: String {
+    get {_storage._hostInterface}
+    set {_uniqueStorage()._hostInterface = newValue}
+  }
+
+  /// 0: the kernel has no such link
+  package var hostIndex: Int32 {
+    get {_storage._hostIndex}
+    set {_uniqueStorage()._hostIndex = newValue}
+  }
+
+  /// the one it is in; empty: none
+  package var bridge: String {
+    get {_storage._bridge}
+    set {_uniqueStorage()._bridge = newValue}
+  }
+
+  /// "up", "down", "no carrier", "missing"
+  package var linkState: String {
+    get {_storage._linkState}
+    set {_uniqueStorage()._linkState = newValue}
+  }
+
+  package var mtu: UInt32 {
+    get {_storage._mtu}
+    set {_uniqueStorage()._mtu = newValue}
+  }
+
+  /// as the pod sees it
+  package var traffic: Swiftlet_V1_NetworkTraffic {
+    get {_storage._traffic ?? Swiftlet_V1_NetworkTraffic()}
+    set {_uniqueStorage()._traffic = newValue}
+  }
+  /// Returns true if `traffic` has been explicitly set.
+  package var hasTraffic: Bool {_storage._traffic != nil}
+  /// Clears the value of `traffic`. Subsequent reads from it will return its default value.
+  package mutating func clearTraffic() {_uniqueStorage()._traffic = nil}
+
+  /// of pause's /proc/PID/ns/net; 0: pause is gone
+  package var namespaceInode: UInt64 {
+    get {_storage._namespaceInode}
+    set {_uniqueStorage()._namespaceInode = newValue}
+  }
+
+  package var pausePid: Int32 {
+    get {_storage._pausePid}
+    set {_uniqueStorage()._pausePid = newValue}
+  }
+
+  /// nanoseconds since 1970
+  package var createdAt: Int64 {
+    get {_storage._createdAt}
+    set {_uniqueStorage()._createdAt = newValue}
+  }
+
+  /// "bound", "releasing", "lost"
+  package var leaseState: String {
+    get {_storage._leaseState}
+    set {_uniqueStorage()._leaseState = newValue}
+  }
+
+  package var ports: [Swiftlet_V1_NetworkPort] {
+    get {_storage._ports}
+    set {_uniqueStorage()._ports = newValue}
+  }
+
+  /// of its attach, in order; empty after the daemon's restart
+  package var steps: [Swiftlet_V1_NetworkStep] {
+    get {_storage._steps}
+    set {_uniqueStorage()._steps = newValue}
+  }
+
+  /// what the kernel shows otherwise than we left it
+  package var drift: [String] {
+    get {_storage._drift}
+    set {_uniqueStorage()._drift = newValue}
+  }
+
+  package var containers: [Swiftlet_V1_NetworkContainer] {
+    get {_storage._containers}
+    set {_uniqueStorage()._containers = newValue}
+  }
+
+  /// per second; 0: unlimited
+  package var ingressBits: UInt64 {
+    get {_storage._ingressBits}
+    set {_uniqueStorage()._ingressBits = newValue}
+  }
+
+  package var egressBits: UInt64 {
+    get {_storage._egressBits}
+    set {_uniqueStorage()._egressBits = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Swiftlet_V1_NetworkContainer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String = String()
+
+  package var name: String = String()
+
+  package var running: Bool = false
+
+  /// 0: it does not run
+  package var pid: Int32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkTraffic: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var receivedBytes: UInt64 = 0
+
+  package var receivedPackets: UInt64 = 0
+
+  package var receivedDropped: UInt64 = 0
+
+  package var sentBytes: UInt64 = 0
+
+  package var sentPackets: UInt64 = 0
+
+  package var sentDropped: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkPort: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "tcp", "udp", "sctp"
+  package var `protocol`: String = String()
+
+  /// empty: every address of the node
+  package var hostIp: String = String()
+
+  package var hostPort: UInt32 = 0
+
+  package var containerPort: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkStep: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var nanoseconds: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkBlock: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var cidr: String = String()
+
+  /// that pods can have
+  package var addresses: UInt64 = 0
+
+  /// by sandboxes, and on the way back from them
+  package var used: UInt64 = 0
+
+  /// given back less than 30 s ago
+  package var resting: UInt64 = 0
+
+  /// the kernel has a link of ours for it, no sandbox has it
+  package var leaked: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Another node of the cluster.
+package nonisolated struct Swiftlet_V1_NetworkPeer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  /// "live", "silent": not heard of for a while, "refused": its record cannot be used
+  package var state: String = String()
+
+  /// "host-gw", "vxlan"
+  package var backend: String = String()
+
+  package var addresses: [String] = []
+
+  package var podCidrs: [String] = []
+
+  /// the kernel has all routes to its CIDRs
+  package var routePresent: Bool = false
+
+  /// since it was last heard of; -1: nobody counts
+  package var ageSeconds: Int64 = 0
+
+  /// of its pods; 0: it did not say
+  package var mtu: UInt32 = 0
+
+  /// why its record, or a part of it, is not used
+  package var note: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_NetworkTunnel: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// interface
+  package var name: String = String()
+
+  /// "vxlan"
+  package var kind: String = String()
+
+  /// VNI
+  package var identifier: UInt32 = 0
+
+  package var port: UInt32 = 0
+
+  package var mtu: UInt32 = 0
+
+  package var mac: String = String()
+
+  package var up: Bool = false
+
+  package var addresses: [String] = []
+
+  /// as this node sees it
+  package var traffic: Swiftlet_V1_NetworkTraffic {
+    get {_traffic ?? Swiftlet_V1_NetworkTraffic()}
+    set {_traffic = newValue}
+  }
+  /// Returns true if `traffic` has been explicitly set.
+  package var hasTraffic: Bool {self._traffic != nil}
+  /// Clears the value of `traffic`. Subsequent reads from it will return its default value.
+  package mutating func clearTraffic() {self._traffic = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _traffic: Swiftlet_V1_NetworkTraffic? = nil
+}
+
+package nonisolated struct Swiftlet_V1_ForeignChain: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// of nftables
+  package var family: String = String()
+
+  package var table: String = String()
+
+  package var chain: String = String()
+
+  /// what it does to us, and what was done about it
+  package var note: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Something that was not as it should be.
+package nonisolated struct Swiftlet_V1_NetworkFinding: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var kind: String = String()
+
+  package var object: String = String()
+
+  /// what was done about it
+  package var action: String = String()
+
+  /// nanoseconds since 1970; 0: now
+  package var seenAt: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// One sample of a counter, by its Prometheus name.
+package nonisolated struct Swiftlet_V1_NetworkMetric: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var labels: Dictionary<String,String> = [:]
+
+  package var value: Double = 0
+
+  /// "counter", "gauge"
+  package var kind: String = String()
+
+  package var help: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_V1_WarmPool: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var ready: UInt32 = 0
+
+  package var wanted: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// The CNI configuration list in use.
+package nonisolated struct Swiftlet_V1_NetworkList: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var path: String = String()
+
+  package var cniVersion: String = String()
+
+  /// their types, in order
+  package var plugins: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -164,6 +780,1158 @@ nonisolated extension Swiftlet_V1_LoadedImage: SwiftProtobuf.Message, SwiftProto
   package static func ==(lhs: Swiftlet_V1_LoadedImage, rhs: Swiftlet_V1_LoadedImage) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.names != rhs.names {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}pod_sandbox_id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.podSandboxID) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.podSandboxID.isEmpty {
+      try visitor.visitSingularStringField(value: self.podSandboxID, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkRequest, rhs: Swiftlet_V1_NetworkRequest) -> Bool {
+    if lhs.podSandboxID != rhs.podSandboxID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}provider\0\u{1}node\0\u{1}bridges\0\u{1}attachments\0\u{1}blocks\0\u{3}direct_cidrs\0\u{1}peers\0\u{1}tunnel\0\u{3}foreign_chains\0\u{1}findings\0\u{1}metrics\0\u{1}ready\0\u{1}reason\0\u{1}message\0\u{1}pool\0\u{1}list\0")
+
+  fileprivate class _StorageClass {
+    var _provider: String = String()
+    var _node: Swiftlet_V1_NetworkNode? = nil
+    var _bridges: [Swiftlet_V1_NetworkBridge] = []
+    var _attachments: [Swiftlet_V1_NetworkAttachment] = []
+    var _blocks: [Swiftlet_V1_NetworkBlock] = []
+    var _directCidrs: [String] = []
+    var _peers: [Swiftlet_V1_NetworkPeer] = []
+    var _tunnel: Swiftlet_V1_NetworkTunnel? = nil
+    var _foreignChains: [Swiftlet_V1_ForeignChain] = []
+    var _findings: [Swiftlet_V1_NetworkFinding] = []
+    var _metrics: [Swiftlet_V1_NetworkMetric] = []
+    var _ready: Bool = false
+    var _reason: String = String()
+    var _message: String = String()
+    var _pool: Swiftlet_V1_WarmPool? = nil
+    var _list: Swiftlet_V1_NetworkList? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _provider = source._provider
+      _node = source._node
+      _bridges = source._bridges
+      _attachments = source._attachments
+      _blocks = source._blocks
+      _directCidrs = source._directCidrs
+      _peers = source._peers
+      _tunnel = source._tunnel
+      _foreignChains = source._foreignChains
+      _findings = source._findings
+      _metrics = source._metrics
+      _ready = source._ready
+      _reason = source._reason
+      _message = source._message
+      _pool = source._pool
+      _list = source._list
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._provider) }()
+        case 2: try { try decoder.decodeSingularMessageField(value: &_storage._node) }()
+        case 3: try { try decoder.decodeRepeatedMessageField(value: &_storage._bridges) }()
+        case 4: try { try decoder.decodeRepeatedMessageField(value: &_storage._attachments) }()
+        case 5: try { try decoder.decodeRepeatedMessageField(value: &_storage._blocks) }()
+        case 6: try { try decoder.decodeRepeatedStringField(value: &_storage._directCidrs) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._peers) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._tunnel) }()
+        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._foreignChains) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._findings) }()
+        case 11: try { try decoder.decodeRepeatedMessageField(value: &_storage._metrics) }()
+        case 12: try { try decoder.decodeSingularBoolField(value: &_storage._ready) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._message) }()
+        case 15: try { try decoder.decodeSingularMessageField(value: &_storage._pool) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._list) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._provider.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._provider, fieldNumber: 1)
+      }
+      try { if let v = _storage._node {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+      } }()
+      if !_storage._bridges.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._bridges, fieldNumber: 3)
+      }
+      if !_storage._attachments.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._attachments, fieldNumber: 4)
+      }
+      if !_storage._blocks.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._blocks, fieldNumber: 5)
+      }
+      if !_storage._directCidrs.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._directCidrs, fieldNumber: 6)
+      }
+      if !_storage._peers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._peers, fieldNumber: 7)
+      }
+      try { if let v = _storage._tunnel {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      if !_storage._foreignChains.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._foreignChains, fieldNumber: 9)
+      }
+      if !_storage._findings.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._findings, fieldNumber: 10)
+      }
+      if !_storage._metrics.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._metrics, fieldNumber: 11)
+      }
+      if _storage._ready != false {
+        try visitor.visitSingularBoolField(value: _storage._ready, fieldNumber: 12)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 13)
+      }
+      if !_storage._message.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._message, fieldNumber: 14)
+      }
+      try { if let v = _storage._pool {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+      } }()
+      try { if let v = _storage._list {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkResponse, rhs: Swiftlet_V1_NetworkResponse) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._provider != rhs_storage._provider {return false}
+        if _storage._node != rhs_storage._node {return false}
+        if _storage._bridges != rhs_storage._bridges {return false}
+        if _storage._attachments != rhs_storage._attachments {return false}
+        if _storage._blocks != rhs_storage._blocks {return false}
+        if _storage._directCidrs != rhs_storage._directCidrs {return false}
+        if _storage._peers != rhs_storage._peers {return false}
+        if _storage._tunnel != rhs_storage._tunnel {return false}
+        if _storage._foreignChains != rhs_storage._foreignChains {return false}
+        if _storage._findings != rhs_storage._findings {return false}
+        if _storage._metrics != rhs_storage._metrics {return false}
+        if _storage._ready != rhs_storage._ready {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._message != rhs_storage._message {return false}
+        if _storage._pool != rhs_storage._pool {return false}
+        if _storage._list != rhs_storage._list {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkNode"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}uplink\0\u{1}addresses\0\u{1}mtu\0\u{1}masquerade\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.uplink) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.masquerade) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.uplink.isEmpty {
+      try visitor.visitSingularStringField(value: self.uplink, fieldNumber: 2)
+    }
+    if !self.addresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.addresses, fieldNumber: 3)
+    }
+    if self.mtu != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 4)
+    }
+    if self.masquerade != false {
+      try visitor.visitSingularBoolField(value: self.masquerade, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkNode, rhs: Swiftlet_V1_NetworkNode) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.uplink != rhs.uplink {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs.mtu != rhs.mtu {return false}
+    if lhs.masquerade != rhs.masquerade {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkBridge: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkBridge"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}index\0\u{1}mtu\0\u{1}mac\0\u{1}up\0\u{1}addresses\0\u{1}ports\0\u{3}port_limit\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.index) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.mac) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.up) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.ports) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.portLimit) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.index != 0 {
+      try visitor.visitSingularInt32Field(value: self.index, fieldNumber: 2)
+    }
+    if self.mtu != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 3)
+    }
+    if !self.mac.isEmpty {
+      try visitor.visitSingularStringField(value: self.mac, fieldNumber: 4)
+    }
+    if self.up != false {
+      try visitor.visitSingularBoolField(value: self.up, fieldNumber: 5)
+    }
+    if !self.addresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.addresses, fieldNumber: 6)
+    }
+    if self.ports != 0 {
+      try visitor.visitSingularUInt32Field(value: self.ports, fieldNumber: 7)
+    }
+    if self.portLimit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.portLimit, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkBridge, rhs: Swiftlet_V1_NetworkBridge) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.mtu != rhs.mtu {return false}
+    if lhs.mac != rhs.mac {return false}
+    if lhs.up != rhs.up {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs.ports != rhs.ports {return false}
+    if lhs.portLimit != rhs.portLimit {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkAttachment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkAttachment"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}pod_sandbox_id\0\u{1}name\0\u{1}namespace\0\u{1}ready\0\u{3}host_network\0\u{1}addresses\0\u{1}gateway\0\u{1}mac\0\u{1}interface\0\u{3}host_interface\0\u{3}host_index\0\u{1}bridge\0\u{3}link_state\0\u{1}mtu\0\u{1}traffic\0\u{3}namespace_inode\0\u{3}pause_pid\0\u{3}created_at\0\u{3}lease_state\0\u{1}ports\0\u{1}steps\0\u{1}drift\0\u{1}containers\0\u{3}ingress_bits\0\u{3}egress_bits\0")
+
+  fileprivate class _StorageClass {
+    var _podSandboxID: String = String()
+    var _name: String = String()
+    var _namespace: String = String()
+    var _ready: Bool = false
+    var _hostNetwork: Bool = false
+    var _addresses: [String] = []
+    var _gateway: String = String()
+    var _mac: String = String()
+    var _interface: String = String()
+    var _hostInterface: String = String()
+    var _hostIndex: Int32 = 0
+    var _bridge: String = String()
+    var _linkState: String = String()
+    var _mtu: UInt32 = 0
+    var _traffic: Swiftlet_V1_NetworkTraffic? = nil
+    var _namespaceInode: UInt64 = 0
+    var _pausePid: Int32 = 0
+    var _createdAt: Int64 = 0
+    var _leaseState: String = String()
+    var _ports: [Swiftlet_V1_NetworkPort] = []
+    var _steps: [Swiftlet_V1_NetworkStep] = []
+    var _drift: [String] = []
+    var _containers: [Swiftlet_V1_NetworkContainer] = []
+    var _ingressBits: UInt64 = 0
+    var _egressBits: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _podSandboxID = source._podSandboxID
+      _name = source._name
+      _namespace = source._namespace
+      _ready = source._ready
+      _hostNetwork = source._hostNetwork
+      _addresses = source._addresses
+      _gateway = source._gateway
+      _mac = source._mac
+      _interface = source._interface
+      _hostInterface = source._hostInterface
+      _hostIndex = source._hostIndex
+      _bridge = source._bridge
+      _linkState = source._linkState
+      _mtu = source._mtu
+      _traffic = source._traffic
+      _namespaceInode = source._namespaceInode
+      _pausePid = source._pausePid
+      _createdAt = source._createdAt
+      _leaseState = source._leaseState
+      _ports = source._ports
+      _steps = source._steps
+      _drift = source._drift
+      _containers = source._containers
+      _ingressBits = source._ingressBits
+      _egressBits = source._egressBits
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._podSandboxID) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._namespace) }()
+        case 4: try { try decoder.decodeSingularBoolField(value: &_storage._ready) }()
+        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._hostNetwork) }()
+        case 6: try { try decoder.decodeRepeatedStringField(value: &_storage._addresses) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._gateway) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._mac) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._interface) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._hostInterface) }()
+        case 11: try { try decoder.decodeSingularInt32Field(value: &_storage._hostIndex) }()
+        case 12: try { try decoder.decodeSingularStringField(value: &_storage._bridge) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._linkState) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._mtu) }()
+        case 15: try { try decoder.decodeSingularMessageField(value: &_storage._traffic) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._namespaceInode) }()
+        case 17: try { try decoder.decodeSingularInt32Field(value: &_storage._pausePid) }()
+        case 18: try { try decoder.decodeSingularInt64Field(value: &_storage._createdAt) }()
+        case 19: try { try decoder.decodeSingularStringField(value: &_storage._leaseState) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
+        case 21: try { try decoder.decodeRepeatedMessageField(value: &_storage._steps) }()
+        case 22: try { try decoder.decodeRepeatedStringField(value: &_storage._drift) }()
+        case 23: try { try decoder.decodeRepeatedMessageField(value: &_storage._containers) }()
+        case 24: try { try decoder.decodeSingularUInt64Field(value: &_storage._ingressBits) }()
+        case 25: try { try decoder.decodeSingularUInt64Field(value: &_storage._egressBits) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._podSandboxID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._podSandboxID, fieldNumber: 1)
+      }
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 2)
+      }
+      if !_storage._namespace.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._namespace, fieldNumber: 3)
+      }
+      if _storage._ready != false {
+        try visitor.visitSingularBoolField(value: _storage._ready, fieldNumber: 4)
+      }
+      if _storage._hostNetwork != false {
+        try visitor.visitSingularBoolField(value: _storage._hostNetwork, fieldNumber: 5)
+      }
+      if !_storage._addresses.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._addresses, fieldNumber: 6)
+      }
+      if !_storage._gateway.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._gateway, fieldNumber: 7)
+      }
+      if !_storage._mac.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._mac, fieldNumber: 8)
+      }
+      if !_storage._interface.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._interface, fieldNumber: 9)
+      }
+      if !_storage._hostInterface.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._hostInterface, fieldNumber: 10)
+      }
+      if _storage._hostIndex != 0 {
+        try visitor.visitSingularInt32Field(value: _storage._hostIndex, fieldNumber: 11)
+      }
+      if !_storage._bridge.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._bridge, fieldNumber: 12)
+      }
+      if !_storage._linkState.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._linkState, fieldNumber: 13)
+      }
+      if _storage._mtu != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._mtu, fieldNumber: 14)
+      }
+      try { if let v = _storage._traffic {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+      } }()
+      if _storage._namespaceInode != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._namespaceInode, fieldNumber: 16)
+      }
+      if _storage._pausePid != 0 {
+        try visitor.visitSingularInt32Field(value: _storage._pausePid, fieldNumber: 17)
+      }
+      if _storage._createdAt != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._createdAt, fieldNumber: 18)
+      }
+      if !_storage._leaseState.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._leaseState, fieldNumber: 19)
+      }
+      if !_storage._ports.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._ports, fieldNumber: 20)
+      }
+      if !_storage._steps.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._steps, fieldNumber: 21)
+      }
+      if !_storage._drift.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._drift, fieldNumber: 22)
+      }
+      if !_storage._containers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._containers, fieldNumber: 23)
+      }
+      if _storage._ingressBits != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._ingressBits, fieldNumber: 24)
+      }
+      if _storage._egressBits != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._egressBits, fieldNumber: 25)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkAttachment, rhs: Swiftlet_V1_NetworkAttachment) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._podSandboxID != rhs_storage._podSandboxID {return false}
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._namespace != rhs_storage._namespace {return false}
+        if _storage._ready != rhs_storage._ready {return false}
+        if _storage._hostNetwork != rhs_storage._hostNetwork {return false}
+        if _storage._addresses != rhs_storage._addresses {return false}
+        if _storage._gateway != rhs_storage._gateway {return false}
+        if _storage._mac != rhs_storage._mac {return false}
+        if _storage._interface != rhs_storage._interface {return false}
+        if _storage._hostInterface != rhs_storage._hostInterface {return false}
+        if _storage._hostIndex != rhs_storage._hostIndex {return false}
+        if _storage._bridge != rhs_storage._bridge {return false}
+        if _storage._linkState != rhs_storage._linkState {return false}
+        if _storage._mtu != rhs_storage._mtu {return false}
+        if _storage._traffic != rhs_storage._traffic {return false}
+        if _storage._namespaceInode != rhs_storage._namespaceInode {return false}
+        if _storage._pausePid != rhs_storage._pausePid {return false}
+        if _storage._createdAt != rhs_storage._createdAt {return false}
+        if _storage._leaseState != rhs_storage._leaseState {return false}
+        if _storage._ports != rhs_storage._ports {return false}
+        if _storage._steps != rhs_storage._steps {return false}
+        if _storage._drift != rhs_storage._drift {return false}
+        if _storage._containers != rhs_storage._containers {return false}
+        if _storage._ingressBits != rhs_storage._ingressBits {return false}
+        if _storage._egressBits != rhs_storage._egressBits {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkContainer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkContainer"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}running\0\u{1}pid\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.running) }()
+      case 4: try { try decoder.decodeSingularInt32Field(value: &self.pid) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if self.running != false {
+      try visitor.visitSingularBoolField(value: self.running, fieldNumber: 3)
+    }
+    if self.pid != 0 {
+      try visitor.visitSingularInt32Field(value: self.pid, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkContainer, rhs: Swiftlet_V1_NetworkContainer) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.running != rhs.running {return false}
+    if lhs.pid != rhs.pid {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkTraffic: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkTraffic"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}received_bytes\0\u{3}received_packets\0\u{3}received_dropped\0\u{3}sent_bytes\0\u{3}sent_packets\0\u{3}sent_dropped\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.receivedBytes) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.receivedPackets) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.receivedDropped) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.sentBytes) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.sentPackets) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.sentDropped) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.receivedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.receivedBytes, fieldNumber: 1)
+    }
+    if self.receivedPackets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.receivedPackets, fieldNumber: 2)
+    }
+    if self.receivedDropped != 0 {
+      try visitor.visitSingularUInt64Field(value: self.receivedDropped, fieldNumber: 3)
+    }
+    if self.sentBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sentBytes, fieldNumber: 4)
+    }
+    if self.sentPackets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sentPackets, fieldNumber: 5)
+    }
+    if self.sentDropped != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sentDropped, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkTraffic, rhs: Swiftlet_V1_NetworkTraffic) -> Bool {
+    if lhs.receivedBytes != rhs.receivedBytes {return false}
+    if lhs.receivedPackets != rhs.receivedPackets {return false}
+    if lhs.receivedDropped != rhs.receivedDropped {return false}
+    if lhs.sentBytes != rhs.sentBytes {return false}
+    if lhs.sentPackets != rhs.sentPackets {return false}
+    if lhs.sentDropped != rhs.sentDropped {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkPort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkPort"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}host_ip\0\u{3}host_port\0\u{3}container_port\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.`protocol`) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.hostIp) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.hostPort) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.containerPort) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.`protocol`.isEmpty {
+      try visitor.visitSingularStringField(value: self.`protocol`, fieldNumber: 1)
+    }
+    if !self.hostIp.isEmpty {
+      try visitor.visitSingularStringField(value: self.hostIp, fieldNumber: 2)
+    }
+    if self.hostPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.hostPort, fieldNumber: 3)
+    }
+    if self.containerPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.containerPort, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkPort, rhs: Swiftlet_V1_NetworkPort) -> Bool {
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.hostIp != rhs.hostIp {return false}
+    if lhs.hostPort != rhs.hostPort {return false}
+    if lhs.containerPort != rhs.containerPort {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkStep: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkStep"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}nanoseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.nanoseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.nanoseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.nanoseconds, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkStep, rhs: Swiftlet_V1_NetworkStep) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.nanoseconds != rhs.nanoseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkBlock: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkBlock"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cidr\0\u{1}addresses\0\u{1}used\0\u{1}resting\0\u{1}leaked\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cidr) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.addresses) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.used) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.resting) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.leaked) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cidr.isEmpty {
+      try visitor.visitSingularStringField(value: self.cidr, fieldNumber: 1)
+    }
+    if self.addresses != 0 {
+      try visitor.visitSingularUInt64Field(value: self.addresses, fieldNumber: 2)
+    }
+    if self.used != 0 {
+      try visitor.visitSingularUInt64Field(value: self.used, fieldNumber: 3)
+    }
+    if self.resting != 0 {
+      try visitor.visitSingularUInt64Field(value: self.resting, fieldNumber: 4)
+    }
+    if self.leaked != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leaked, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkBlock, rhs: Swiftlet_V1_NetworkBlock) -> Bool {
+    if lhs.cidr != rhs.cidr {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs.used != rhs.used {return false}
+    if lhs.resting != rhs.resting {return false}
+    if lhs.leaked != rhs.leaked {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkPeer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkPeer"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}state\0\u{1}backend\0\u{1}addresses\0\u{3}pod_cidrs\0\u{3}route_present\0\u{3}age_seconds\0\u{1}mtu\0\u{1}note\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.backend) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.podCidrs) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.routePresent) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.ageSeconds) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
+      case 9: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 2)
+    }
+    if !self.backend.isEmpty {
+      try visitor.visitSingularStringField(value: self.backend, fieldNumber: 3)
+    }
+    if !self.addresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.addresses, fieldNumber: 4)
+    }
+    if !self.podCidrs.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.podCidrs, fieldNumber: 5)
+    }
+    if self.routePresent != false {
+      try visitor.visitSingularBoolField(value: self.routePresent, fieldNumber: 6)
+    }
+    if self.ageSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.ageSeconds, fieldNumber: 7)
+    }
+    if self.mtu != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 8)
+    }
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkPeer, rhs: Swiftlet_V1_NetworkPeer) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.backend != rhs.backend {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs.podCidrs != rhs.podCidrs {return false}
+    if lhs.routePresent != rhs.routePresent {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
+    if lhs.mtu != rhs.mtu {return false}
+    if lhs.note != rhs.note {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkTunnel: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkTunnel"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}kind\0\u{1}identifier\0\u{1}port\0\u{1}mtu\0\u{1}mac\0\u{1}up\0\u{1}addresses\0\u{1}traffic\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.identifier) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.port) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.mac) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.up) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.addresses) }()
+      case 9: try { try decoder.decodeSingularMessageField(value: &self._traffic) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 2)
+    }
+    if self.identifier != 0 {
+      try visitor.visitSingularUInt32Field(value: self.identifier, fieldNumber: 3)
+    }
+    if self.port != 0 {
+      try visitor.visitSingularUInt32Field(value: self.port, fieldNumber: 4)
+    }
+    if self.mtu != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 5)
+    }
+    if !self.mac.isEmpty {
+      try visitor.visitSingularStringField(value: self.mac, fieldNumber: 6)
+    }
+    if self.up != false {
+      try visitor.visitSingularBoolField(value: self.up, fieldNumber: 7)
+    }
+    if !self.addresses.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.addresses, fieldNumber: 8)
+    }
+    try { if let v = self._traffic {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkTunnel, rhs: Swiftlet_V1_NetworkTunnel) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.kind != rhs.kind {return false}
+    if lhs.identifier != rhs.identifier {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs.mtu != rhs.mtu {return false}
+    if lhs.mac != rhs.mac {return false}
+    if lhs.up != rhs.up {return false}
+    if lhs.addresses != rhs.addresses {return false}
+    if lhs._traffic != rhs._traffic {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_ForeignChain: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ForeignChain"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}family\0\u{1}table\0\u{1}chain\0\u{1}note\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.family) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.table) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.chain) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.family.isEmpty {
+      try visitor.visitSingularStringField(value: self.family, fieldNumber: 1)
+    }
+    if !self.table.isEmpty {
+      try visitor.visitSingularStringField(value: self.table, fieldNumber: 2)
+    }
+    if !self.chain.isEmpty {
+      try visitor.visitSingularStringField(value: self.chain, fieldNumber: 3)
+    }
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_ForeignChain, rhs: Swiftlet_V1_ForeignChain) -> Bool {
+    if lhs.family != rhs.family {return false}
+    if lhs.table != rhs.table {return false}
+    if lhs.chain != rhs.chain {return false}
+    if lhs.note != rhs.note {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkFinding: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkFinding"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}object\0\u{1}action\0\u{3}seen_at\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.object) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.action) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.seenAt) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.object.isEmpty {
+      try visitor.visitSingularStringField(value: self.object, fieldNumber: 2)
+    }
+    if !self.action.isEmpty {
+      try visitor.visitSingularStringField(value: self.action, fieldNumber: 3)
+    }
+    if self.seenAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.seenAt, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkFinding, rhs: Swiftlet_V1_NetworkFinding) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.object != rhs.object {return false}
+    if lhs.action != rhs.action {return false}
+    if lhs.seenAt != rhs.seenAt {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkMetric: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkMetric"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}labels\0\u{1}value\0\u{1}kind\0\u{1}help\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.value) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.help) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.labels.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.labels, fieldNumber: 2)
+    }
+    if self.value.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.value, fieldNumber: 3)
+    }
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 4)
+    }
+    if !self.help.isEmpty {
+      try visitor.visitSingularStringField(value: self.help, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkMetric, rhs: Swiftlet_V1_NetworkMetric) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.labels != rhs.labels {return false}
+    if lhs.value != rhs.value {return false}
+    if lhs.kind != rhs.kind {return false}
+    if lhs.help != rhs.help {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_WarmPool: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".WarmPool"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ready\0\u{1}wanted\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.ready) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.wanted) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.ready != 0 {
+      try visitor.visitSingularUInt32Field(value: self.ready, fieldNumber: 1)
+    }
+    if self.wanted != 0 {
+      try visitor.visitSingularUInt32Field(value: self.wanted, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_WarmPool, rhs: Swiftlet_V1_WarmPool) -> Bool {
+    if lhs.ready != rhs.ready {return false}
+    if lhs.wanted != rhs.wanted {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_V1_NetworkList: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NetworkList"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{3}cni_version\0\u{1}plugins\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.cniVersion) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.plugins) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 2)
+    }
+    if !self.cniVersion.isEmpty {
+      try visitor.visitSingularStringField(value: self.cniVersion, fieldNumber: 3)
+    }
+    if !self.plugins.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.plugins, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_V1_NetworkList, rhs: Swiftlet_V1_NetworkList) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.path != rhs.path {return false}
+    if lhs.cniVersion != rhs.cniVersion {return false}
+    if lhs.plugins != rhs.plugins {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,3 +1,4 @@
+package import CNI
 package import GRPCCore
 package import ImageStore
 package import LinuxSystem
@@ -77,4 +78,17 @@ extension NetworkError: RPCErrorConvertible {
     }
   }
   package var rpcErrorMessage: String { "pod network: \(description)" }
+}
+
+extension CNIError: RPCErrorConvertible {
+  package var rpcErrorCode: RPCError.Code {
+    switch self {
+    case .noConfiguration, .badConfiguration, .pluginMissing: .failedPrecondition
+    case .badRequest: .invalidArgument
+    case .timedOut: .deadlineExceeded
+    case .plugin, .badAnswer: .internalError
+    case .system(_, let error): error.rpcErrorCode
+    }
+  }
+  package var rpcErrorMessage: String { "cni: \(description)" }
 }

@@ -19,14 +19,16 @@ extension Daemon {
     let records = try store.load()
     for damage in records.damaged { logger.error("a record is damaged", metadata: ["record": "\(damage)"]) }
     let threads = BlockingPool(threads: 8)
-    let nodeNetwork = NodeNetwork(configuration, logger: logger) {
+    let journal = AttachJournal()
+    let network = try await openNetwork(
+      configuration, records.sandboxes, bootID: bootID, journal: journal, logger: logger
+    ) {
       try await threads.run { try leases(store, bootID) }
     }
-    try await nodeNetwork.start()
     let images = try ImageStore(
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let daemon = Daemon(
-      configuration: configuration, store: store, images: images, nodeNetwork: nodeNetwork,
+      configuration: configuration, store: store, images: images, network: network, attachJournal: journal,
       cgroups: try Cgroup.mounted(), threads: threads, exits: try ExitWatcher(), bootID: bootID,
       availableCapabilities: CapabilitySet(mask: try boundingSet()), logger: logger)
     return (daemon, Records(sandboxes: records.sandboxes, containers: records.containers))
@@ -53,7 +55,7 @@ extension Daemon {
   /// Lets go of everything without touching a pod.
   package func close() async {
     for sandbox in sandboxes.all { sandbox.shim?.close() }
-    await nodeNetwork.close()
+    await network.shutdown()
     await images.shutdown()
   }
 

@@ -51,6 +51,12 @@ enum HostFiles {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Inode number of what a path leads to; nil when there is nothing.
+  static func inode(_ path: String) -> UInt64? {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+  }
+
   /// Names in a directory of the node; empty when it does not exist.
   static func list(_ path: String) -> [String] {
     guard let stream = opendir(path) else { return [] }

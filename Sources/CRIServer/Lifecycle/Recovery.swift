@@ -79,6 +79,7 @@ struct Recovery: Sendable {
       try await daemon.save(sandbox) { record in
         record.state = .notReady
         record.lease = nil
+        record.pluginAddresses = nil
         record.isReleased = true
       }
     }

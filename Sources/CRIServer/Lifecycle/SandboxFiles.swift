@@ -23,9 +23,14 @@ struct SandboxFiles: Sendable {
   ) throws {
     try HostFiles.makeDirectory(directory, mode: 0o700)
     try HostFiles.makeDirectory(rootMountpoint, mode: 0o755)
-    try HostFiles.write(Self.hostsText(name: name, addresses: addresses), to: hosts, mode: 0o644)
+    try writeHosts(hostname: name, addresses: addresses)
     try HostFiles.write(name + "\n", to: hostname, mode: 0o644)
     try HostFiles.write(try Self.resolvText(dns), to: resolvConf, mode: 0o644)
+  }
+
+  /// Before the first container sees it.
+  func writeHosts(hostname name: String, addresses: [String]) throws {
+    try HostFiles.write(Self.hostsText(name: name, addresses: addresses), to: hosts, mode: 0o644)
   }
 
   func remove() throws { try HostFiles.removeTree(directory) }

@@ -39,15 +39,16 @@ struct SandboxStart: Sendable {
       id: id, metadata: plan.metadata, state: .creating, createdAt: WallClock.now(), bootID: daemon.bootID,
       runtimeHandler: plan.runtimeHandler, config: try plan.config.serializedBytes(),
       cgroupParent: plan.cgroupParent, lease: nil)
-    if !plan.namespaces.hasHostNetwork { try daemon.nodeNetwork.beginReserving() }
-    defer { if !plan.namespaces.hasHostNetwork { daemon.nodeNetwork.endReserving() } }
+    let network = plan.namespaces.hasHostNetwork ? nil : daemon.nodeNetwork
+    try network?.beginReserving()
+    defer { network?.endReserving() }
     for _ in 0..<8 {
       if !plan.namespaces.hasHostNetwork { record.lease = try daemon.network.reserveLease() }
       do {
         let row = record
         try await daemon.threads.run { [daemon] in try daemon.store.insert(row) }
       } catch {
-        if let lease = record.lease { try daemon.network.giveBack(lease) }
+        if let lease = record.lease { daemon.network.giveBack(lease) }
         if case StoreError.addressTaken = error { continue }
         throw error
       }
@@ -63,6 +64,7 @@ struct SandboxStart: Sendable {
     async let attachment = attach(sandbox)
     let shim = try await startShim(sandbox)
     let network = try await attachment
+    try await note(network, sandbox)
     stages.begin("start pause")
     let answer = try await shim.startSandbox(request(sandbox), networkNamespace: network?.namespace.raw)
     for warning in answer.warnings {
@@ -76,9 +78,20 @@ struct SandboxStart: Sendable {
     ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
   }
 
-  private func attach(_ sandbox: Sandbox) async throws -> Attachment? {
-    guard let lease = sandbox.record.lease else { return nil }
-    return try await daemon.network.attach(sandbox: sandbox.id, lease: lease, ports: plan.ports)
+  private func attach(_ sandbox: Sandbox) async throws -> SandboxNetwork? {
+    guard !plan.namespaces.hasHostNetwork else { return nil }
+    let network = try await daemon.network.attach(sandbox, plan)
+    sandbox.attached(network.steps)
+    return network
+  }
+
+  /// Addresses that only the attach has brought: into the record, which the next step writes, and /etc/hosts.
+  private func note(_ network: SandboxNetwork?, _ sandbox: Sandbox) async throws {
+    guard let network, sandbox.record.lease == nil else { return }
+    _ = sandbox.update { $0.pluginAddresses = network.addresses }
+    let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
+    let name = plan.hostname
+    try await daemon.threads.run { try files.writeHosts(hostname: name, addresses: network.addresses) }
   }
 
   private func startShim(_ sandbox: Sandbox) async throws -> ShimClient {

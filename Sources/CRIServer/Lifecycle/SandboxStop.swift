@@ -35,9 +35,7 @@ struct SandboxStop: Sendable {
       }
     }
     // First: the end of pause takes the link along, and the network would count that as a loss.
-    if let lease = sandbox.record.lease, let network = try? daemon.network {
-      await network.detach(sandbox: sandbox.id, lease: lease)
-    }
+    await attempt("detach network") { try await daemon.network.detach(sandbox) }
     await attempt("end processes") { try await endProcesses() }
     await attempt("settle containers") { try await settleContainers() }
     await attempt("remove cgroups") { try await removeCgroups() }
@@ -46,6 +44,7 @@ struct SandboxStop: Sendable {
     try await daemon.save(sandbox) { record in
       record.state = .notReady
       record.lease = nil
+      record.pluginAddresses = nil
       record.isReleased = true
     }
   }

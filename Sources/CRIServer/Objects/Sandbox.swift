@@ -17,6 +17,7 @@ final class Sandbox: Sendable {
     /// RunPodSandbox has not finished: nobody sees the sandbox yet.
     var isListed: Bool
     var isRemoved = false
+    var attachSteps: [(name: String, duration: Duration)] = []
   }
 
   private let state: Mutex<State>
@@ -31,6 +32,8 @@ final class Sandbox: Sendable {
   }
 
   var record: SandboxRecord { state.withLock { $0.record } }
+  /// How long each step of its attach took, in order; empty when an earlier daemon attached it.
+  var attachSteps: [(name: String, duration: Duration)] { state.withLock { $0.attachSteps } }
   var shim: ShimClient? { state.withLock { $0.shim } }
   var isListed: Bool { state.withLock { $0.isListed && !$0.isRemoved } }
   var isReady: Bool { state.withLock { $0.record.state == .ready } }
@@ -47,6 +50,7 @@ final class Sandbox: Sendable {
     }
   }
 
+  func attached(_ steps: [(name: String, duration: Duration)]) { state.withLock { $0.attachSteps = steps } }
   func connect(_ shim: ShimClient?) { state.withLock { $0.shim = shim } }
   func show() { state.withLock { $0.isListed = true } }
   func markRemoved() { state.withLock { $0.isRemoved = true } }

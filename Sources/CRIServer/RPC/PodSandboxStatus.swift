@@ -35,9 +35,9 @@ extension Sandbox {
     status.state = criState
     status.createdAt = record.createdAt
     status.network = Runtime_V1_PodSandboxNetworkStatus()
-    if let lease = record.lease, record.state == .ready {
-      status.network.ip = lease.addresses.first ?? ""
-      status.network.additionalIps = lease.addresses.dropFirst().map { address in
+    if record.state == .ready {
+      status.network.ip = record.addresses.first ?? ""
+      status.network.additionalIps = record.addresses.dropFirst().map { address in
         var ip = Runtime_V1_PodIP()
         ip.ip = address
         return ip

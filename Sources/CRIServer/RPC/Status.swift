@@ -12,7 +12,7 @@ extension RuntimeService {
   ) async throws -> Runtime_V1_StatusResponse {
     var response = Runtime_V1_StatusResponse()
     response.status.conditions = [Self.condition("RuntimeReady", nil), await networkCondition()]
-    if let trouble = daemon.nodeNetwork.registryTrouble { response.status.conditions.append(Self.registry(trouble)) }
+    if let trouble = daemon.nodeNetwork?.registryTrouble { response.status.conditions.append(Self.registry(trouble)) }
     response.runtimeHandlers = ["", Daemon.name].map { name in
       var handler = Runtime_V1_RuntimeHandler()
       handler.name = name
@@ -27,7 +27,7 @@ extension RuntimeService {
   }
 
   private func networkCondition() async -> Runtime_V1_RuntimeCondition {
-    switch await daemon.nodeNetwork.readiness() {
+    switch await daemon.network.readiness() {
     case .ready: Self.condition("NetworkReady", nil)
     case .notReady(let reason, let message): Self.condition("NetworkReady", (reason, message))
     }
@@ -69,7 +69,7 @@ extension Daemon {
     let description = Description(
       rootDir: configuration.root, stateDir: configuration.state, socket: configuration.socket,
       cgroupParent: configuration.cgroupParent, bridge: configuration.network.bridge,
-      podCIDRs: nodeNetwork.podBlocks)
+      podCIDRs: nodeNetwork?.podBlocks ?? [])
     return try verboseText(description)
   }
 }
