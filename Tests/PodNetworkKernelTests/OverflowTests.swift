@@ -2,7 +2,6 @@ import CNetlink
 import Glibc
 import LinuxSystem
 import RuntimeModel
-import Synchronization
 import Testing
 
 @testable import PodNetwork
@@ -105,32 +104,6 @@ extension KernelTests {
         }
         // A place that becomes free is used.
         _ = try await Pod(network)
-      }
-    }
-
-    /// Pods alone fill the bridge here.
-    @Test func elevenHundredPodsAreOnTwoBridges() async throws {
-      let log = LogRecord()
-      try await KernelRoom.withNetwork(configuration(), logger: log.logger) { network in
-        var pods: [Pod] = []
-        for count in 1...1100 {
-          pods.append(try await Pod(network))
-          if count == 899 { #expect(log.texts.isEmpty) }
-          if count == 900 { #expect(log.texts.map { $0.hasPrefix("a bridge is nearly full") } == [true]) }
-        }
-        #expect(Set(pods.flatMap(\.lease.addresses)).count == 2200)
-        #expect(network.ledger.withLock { $0.portCounts } == [0: 1023, 1: 77])
-        #expect(log.texts.count == 1)
-        try await checkPaths(pods[0], pods[1022], pods[1023], pods[1099])
-        for pod in pods { await network.detach(sandbox: pod.id, lease: pod.lease) }
-        pods = []
-        try await KernelRoom.eventually(within: .seconds(20), "all links are gone") {
-          network.ledger.withLock { $0.indexes.isEmpty }
-        }
-        let routes = try NetlinkSocket(family: NETLINK_ROUTE)
-        let second = try #require(try routes.link(named: "podbr0-1")?.index)
-        #expect(try routes.routes(.ipv4).filter { $0.interface == second }.isEmpty)
-        #expect(network.ledger.withLock { $0.portCounts } == [0: 0, 1: 0])
       }
     }
 

@@ -31,10 +31,12 @@ extension KernelTests {
     /// Every pod has addresses of its own, the first, the middle and the last talk to each other, and afterwards the
     /// kernel is as before, all within a time that only something quadratic would miss.
     @Test func fiveHundredPodsComeAndGo() async throws {
-      try await KernelRoom.withNetwork(configuration) { network in
+      let log = LogRecord()
+      try await KernelRoom.withNetwork(configuration, logger: log.logger) { network in
         let before = try await settled(network)
         let begin = ContinuousClock.now
         #expect(try await comeAndGo(500, network) == 1)
+        #expect(log.texts.isEmpty)
         let after = try Census(network)
         #expect(after.links == before.links)
         #expect(after.routes == before.routes)
@@ -46,10 +48,12 @@ extension KernelTests {
 
     /// Beyond the ports of one bridge. The second one goes with the next start, and takes its rules along.
     @Test func elevenHundredPodsComeAndGo() async throws {
-      try await KernelRoom.withNetwork(configuration) { network in
+      let log = LogRecord()
+      try await KernelRoom.withNetwork(configuration, logger: log.logger) { network in
         let before = try await settled(network)
         let begin = ContinuousClock.now
         #expect(try await comeAndGo(1100, network) == 2)
+        #expect(log.texts == ["a bridge is nearly full"])
         await network.shutdown()
         let next = try await PodNetwork.open(configuration, liveSandboxes: [:], logger: KernelRoom.logger)
         let after = try Census(next)
