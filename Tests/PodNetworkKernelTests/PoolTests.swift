@@ -75,10 +75,13 @@ extension KernelTests {
         try await KernelRoom.eventually("another is ready") {
           network.ledger.withLock { $0.pool.ready.map(\.number) } == [3, 4]
         }
-        // One that a sandbox has: its pair is made anew, under the same address.
+        // One that a sandbox has, out of its bridge: its pair is made anew, under the same address.
         let lease = try network.reserveLease()
         #expect(lease.ipv4 == "10.244.1.3")
-        try remove("pod0af40103")
+        let index = try socket.link(named: "pod0af40103")?.index ?? 0
+        try socket.run { batch throws(NetworkError) in
+          try batch.add("take out", "pod0af40103", RouteMessage.setMaster(index, bridge: 0))
+        }
         let id = Identifier.random()
         let attachment = try await network.attach(sandbox: id, lease: lease)
         #expect(attachment.timings.contains { $0.step == "veth" })

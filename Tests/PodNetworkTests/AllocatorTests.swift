@@ -181,6 +181,10 @@ struct Generator {
     #expect(ledger.portCounts == [0: 2])
     #expect(ledger.reserve(at: .zero) == 3)
     #expect(ledger.reserve(at: .zero) == 4, "none is ready")
+    var other = ledger
+    #expect(other.linkGone(71, at: .zero) == nil)
+    #expect(other.takeSpare(3) == nil && other.allocator.holdings[3] == .used, "its pair is made anew")
+    #expect(other.portCounts == [0: 1])
     ledger.gaveBack(lease(3), number: 3, at: .seconds(1))
     #expect(ledger.allocator.holdings[3] == .releasing)
     #expect(ledger.indexes == [70, 71])
