@@ -8,6 +8,8 @@ import xml.etree.ElementTree as tree
 
 import pytest
 
+from lib import wait
+from lib.cluster import Cluster
 from lib.cri import SLEEPER
 from lib.pods import fetch, serve
 from lib.stubs import pb
@@ -148,3 +150,40 @@ def test_another_runtime_is_told_apart(programs, tmp_path):
         server.stop(0)
     assert done.returncode == 1 and "swiftlet.v1.Swiftlet/Network" in done.stderr and str(path) in done.stderr
     assert "swiftlet inspect POD" in done.stderr
+
+
+def test_peers_and_the_tunnel(programs, tmp_path):
+    cluster = Cluster()
+    try:
+        cluster.start("auto")
+        cluster.wait_for_routes()
+        shown = {name: Swiftlet(programs / "swiftlet", daemon, tmp_path).json("net")
+                 for name, daemon in cluster.daemons.items()}
+        a = shown["a"]
+        peers = {peer["name"]: peer for peer in a["peers"]}
+        assert a["node"]["name"] == "a" and set(peers) == {"b", "c"}
+        # b is a neighbour, c is behind a router.
+        assert (peers["b"]["backend"], peers["c"]["backend"]) == ("host-gw", "vxlan")
+        for name, peer in peers.items():
+            assert peer["state"] == "live" and peer["routePresent"] and peer["podCIDRs"] == cluster.blocks(name)
+            assert peer["addresses"] == [cluster.nodes[name].address, cluster.nodes[name].address6]
+        link = cluster.nodes["a"].inside.links()["podvx0"]
+        assert (a["tunnel"]["name"], a["tunnel"]["id"], a["tunnel"]["port"], a["tunnel"]["mtu"], a["tunnel"]["mac"]) == (
+            "podvx0", 1, 4789, link["mtu"], link["address"])
+        assert a["counters"]['podnet_peers{state="live"}'] == 2
+        swiftlet = Swiftlet(programs / "swiftlet", cluster.daemons["a"], tmp_path)
+        cluster.daemons["a"].client.run_pod(name="first")
+        cluster.daemons["b"].client.run_pod(name="second")
+        text = swiftlet("net", "graph")
+        assert "uplink: 10.244.2.0/24 on b" in text and "podvx0: 10.244.3.0/24 on c" in text and "node c (live)" in text
+        drawing = tree.fromstring(
+            swiftlet("net", "graph", "--svg", "-", "--with", str(cluster.daemons["b"].socket)))
+        words = [element.text for element in drawing.iter(f"{SVG}text")]
+        for word in ("node a", "node b", "node c", "first", "second", "podvx0", "10.244.2.0/24 → b", "live"):
+            assert word in words, words
+        # A record that claims a's own pods.
+        cluster.write([cluster.nodes["a"].record(cluster.blocks("a")), cluster.nodes["c"].record(cluster.blocks("a"))])
+        wait.until(lambda: [peer["state"] for peer in swiftlet.json("net")["peers"]] == ["refused"], "the refusal")
+        assert "overlaps" in swiftlet.json("net")["peers"][0]["note"] and "overlaps" in swiftlet("net")
+    finally:
+        cluster.close()
