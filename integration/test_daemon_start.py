@@ -108,11 +108,12 @@ def test_an_underlay_that_is_not_there(stopped):
     ("[network.vxlan]\ntypo = 1\n", ["2:1", "network.vxlan.typo"]),
     ("[network]\nnodes = { file = \"/x\" }\n", ["network.nodes", "network.backend"]),
     ("[network]\nbackend = \"host-gw\"\n[network.nodes]\nfile = \"x\"\n", ["4:1", "not absolute"]),
+    ("[network]\nbackend = \"auto\"\nnode_name = \"a/b\"\nnodes = { file = \"/x\" }\n", ["3:1", "node_name"]),
     ("[network]\nbackend = \"host-gw\"\nnodes = { etcd = { endpoints = [\"x:1\"] } }\n", ["etcd.endpoints"]),
     ("[network]\nbridge = \"a-name-far-too-long\"\n", ["bridge"]),
     ("[network]\nbridge = \"a/b\"\n", ["bridge"]),
 ], ids=["unknown key", "unknown top key", "wrong type", "no TOML", "bad CIDR", "vni", "vxlan key", "no backend",
-        "relative file", "endpoint", "long name", "slash"])
+        "relative file", "bad node name", "endpoint", "long name", "slash"])
 def test_a_config_that_says_nonsense(stopped, text, words):
     stopped.config.write_text(text)
     output = refused(stopped, str(stopped.config) if words != ["1"] else "")

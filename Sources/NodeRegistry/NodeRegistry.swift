@@ -65,6 +65,9 @@ actor RegistryFeed {
         logger.notice("the node registry answers again", metadata: ["revision": "\(next.revision)"])
       }
     }
+    for name in next.unreadable.subtracting(view.unreadable).sorted() {
+      logger.error("a node's record makes no sense; the node is not reached", metadata: ["node": "\(name)"])
+    }
     view = next
     if isNews {
       do {

@@ -108,6 +108,8 @@ package struct RegistryView: Sendable, Equatable {
   package var silent: Set<String> = []
   /// This node's pod blocks; empty as long as they are not known.
   package var ownBlocks: [String] = []
+  /// Names whose records make no sense.
+  package var unreadable: Set<String> = []
   /// Why all this may be old; nil: it is not.
   package var trouble: String?
   /// Of the store; grows with each change.

@@ -56,17 +56,22 @@ package struct NodeRecord: Sendable, Hashable, Codable {
   /// The node's own addresses.
   package var addresses: [String] { [address4, address6].compactMap { $0 } }
 
+  /// Whether a node can have this name: it is part of keys and of messages.
+  package static func isName(_ text: String) -> Bool {
+    (1...253).contains(text.utf8.count)
+      && text.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
+          true
+        default: false
+        }
+      }
+  }
+
   /// What is wrong with it as it stands, by field; nil when it can be used.
   package var fault: String? {
-    let isName = name.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
-        true
-      default: false
-      }
-    }
-    guard isName, (1...253).contains(name.utf8.count) else {
+    guard Self.isName(name) else {
       return "name: \"\(name.prefix(64))\" is not 1 to 253 letters, digits, -, _ or ."
     }
     guard version == Self.currentVersion else { return "version: \(version) is not \(Self.currentVersion)" }

@@ -90,6 +90,9 @@ struct ConfigurationFile {
     guard let backend: NetworkConfiguration.Backend = try network.choice("backend"), backend != .none else {
       throw network.failure("nodes", "other nodes are reached by no network.backend: host-gw, vxlan or auto")
     }
+    if let name = try network.string("node_name"), !NodeRecord.isName(name) {
+      throw network.failure("node_name", "\"\(name)\" is not 1 to 253 letters, digits, -, _ or .")
+    }
     return try nodes.nodeRegistry(stateDirectory: "\(root)/net")
   }
 

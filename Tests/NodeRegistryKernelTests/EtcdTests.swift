@@ -153,6 +153,24 @@ struct EtcdTests {
     }
   }
 
+  @Test func aRecordThatMakesNoSenseIsNamedAndConcernsNobodyElse() async throws {
+    try await with { server in
+      let settings = configuration(server, "nonsense")
+      let (a, b) = (try Follower(node("a", 1), settings), try Follower(node("b", 2), settings))
+      try await eventually("both are there") { a.names == ["a", "b"] }
+      let etcd = try EtcdClient(EtcdConfiguration(endpoints: [server.url]))
+      let keys = EtcdKeys(prefix: "/nonsense")
+      let nonsense: [EtcdTransaction.Operation] = [
+        .put(keys.node("c"), "{"), .put(keys.live("c"), "c"), .put(keys.all + "other", "x"),
+      ]
+      #expect(try await etcd.commit(EtcdTransaction(compare: [], success: nonsense)))
+      try await eventually("it is named") { a.view.unreadable == ["c"] && a.names == ["a", "b"] }
+      #expect(a.view.trouble == nil)
+      await etcd.shutdown()
+      for follower in [a, b] { await follower.stop() }
+    }
+  }
+
   @Test func ownKeysThatSomebodyRemovesComeBack() async throws {
     try await with { server in
       let settings = configuration(server, "removed")

@@ -98,7 +98,10 @@ struct EtcdState: Sendable {
     for name in nodes.keys.sorted() {
       let silence = silentSince[name].map { now - $0 }
       guard name == own || (silence ?? .zero) < keep else { continue }
-      guard let record = record(name), record.name == name else { continue }
+      guard let record = record(name), record.name == name else {
+        view.unreadable.insert(name)
+        continue
+      }
       view.nodes.append(record)
       if silence != nil && name != own { view.silent.insert(name) }
     }
