@@ -164,7 +164,8 @@ let package = Package(
     .testTarget(
       name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
     .testTarget(
-      name: "CRIServerTests", dependencies: ["CRIServer", "CRIProtocol", "ShimProtocol", "RuntimeModel"],
+      name: "CRIServerTests",
+      dependencies: ["CRIServer", "CRIProtocol", "PodNetwork", "ShimProtocol", "RuntimeModel"],
       swiftSettings: house),
     .testTarget(
       name: "ImageStoreKernelTests",

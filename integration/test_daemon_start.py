@@ -112,8 +112,13 @@ def test_an_underlay_that_is_not_there(stopped):
     ("[network]\nbackend = \"host-gw\"\nnodes = { etcd = { endpoints = [\"x:1\"] } }\n", ["etcd.endpoints"]),
     ("[network]\nbridge = \"a-name-far-too-long\"\n", ["bridge"]),
     ("[network]\nbridge = \"a/b\"\n", ["bridge"]),
+    ("[network]\nisolation = \"some\"\n", ["2:1: network.isolation", "none, label, full"]),
+    ("[network]\nsource_ips = [\"::1\"]\n", ["2:1: network.source_ips"]),
+    ("[network]\nhost_ports = { reserve = 1 }\n", ["network.host_ports.reserve", "true or false"]),
+    ("[network.host_ports]\nlocal = true\n", ["2:1: network.host_ports.local", "localhost"]),
 ], ids=["unknown key", "unknown top key", "wrong type", "no TOML", "bad CIDR", "vni", "vxlan key", "no backend",
-        "relative file", "bad node name", "endpoint", "long name", "slash"])
+        "relative file", "bad node name", "endpoint", "long name", "slash", "isolation", "source address",
+        "inline table", "inner table"])
 def test_a_config_that_says_nonsense(stopped, text, words):
     stopped.config.write_text(text)
     output = refused(stopped, str(stopped.config) if words != ["1"] else "")

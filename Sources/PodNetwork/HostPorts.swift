@@ -5,29 +5,30 @@ internal import Logging
 internal import RuntimeModel
 
 /// Host ports: elements of the maps, a bound socket each so that no process of the node takes the port, and no old
-/// connection of a datagram protocol that goes elsewhere.
+/// connection that goes elsewhere (`FlowSweeper`).
 extension HostSide {
+  /// What a request means for a sandbox with this lease.
+  func published(_ ports: [HostPort], _ lease: AddressLease) throws(NetworkError) -> Set<PublishedPort> {
+    try PublishedPort.all(ports, pod: addresses(lease), localhost: plan.configuration.hostPorts.localhost)
+  }
+
   /// A5. On failure nothing of it is left.
   func publish(_ ports: Set<PublishedPort>, for sandbox: Identifier) throws(NetworkError) {
     guard !ports.isEmpty else { return }
-    reservations[sandbox] = try ports.map { port throws(NetworkError) in try Self.reserve(port) }
-    if plan.ipv4 != nil {
-      do throws(NetworkError) {
-        // So that the node reaches pods by 127.0.0.1; chain `loopback` keeps pods from the node's own services.
-        for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") }
-      } catch {
-        reservations[sandbox] = nil
-        throw error
-      }
-    }
     do throws(NetworkError) {
-      try command(rules.publishing(ports))
+      if plan.configuration.hostPorts.reserve {
+        reservations[sandbox] = try ports.map { port throws(NetworkError) in try Self.reserve(port) }
+      }
+      try allowLoopback()
+      var batch = ElementBatch(table: plan.ruleTable)
+      batch.add(Self.elements(ports))
+      try netfilter.transact(batch)
     } catch {
       reservations[sandbox] = nil
       throw error
     }
     rules.published += ports
-    forgetConnections(to: ports)
+    flows.appeared(ports)
   }
 
   /// Never fails: what cannot be taken out piece by piece goes with the whole table's replacement.
@@ -35,23 +36,27 @@ extension HostSide {
     reservations[sandbox] = nil
     guard !ports.isEmpty else { return }
     rules.published.removeAll { ports.contains($0) }
+    var batch = ElementBatch(table: plan.ruleTable)
+    batch.remove(Self.elements(ports))
     do throws(NetworkError) {
       do throws(NetworkError) {
-        try command(rules.withdrawing(ports))
+        try netfilter.transact(batch)
       } catch {
         _ = try replaceRules()
       }
     } catch {
       logger.error("host ports could not be withdrawn", metadata: ["error": "\(error)"])
     }
-    forgetConnections(to: ports)
+    flows.disappeared(ports)
   }
 
   /// Takes over what an earlier daemon published; a port that a process has taken meanwhile stays translated.
   func adopt(_ claims: PortClaims) throws(NetworkError) {
+    flows.reconcile(published: claims.all)
     guard !claims.owners.isEmpty else { return }
     rules.published = claims.all
-    if plan.ipv4 != nil { for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") } }
+    try allowLoopback()
+    guard plan.configuration.hostPorts.reserve else { return }
     for (sandbox, ports) in claims.owners {
       for port in ports {
         do throws(NetworkError) {
@@ -61,6 +66,17 @@ extension HostSide {
         }
       }
     }
+  }
+
+  // Each once: the kernel refuses to remove one twice.
+  private static func elements(_ ports: Set<PublishedPort>) -> [ElementBatch.Element] {
+    Array(Set(ports.flatMap(\.elements)))
+  }
+
+  /// So that the node reaches pods by 127.0.0.1; chain `loopback` keeps pods from the node's own services.
+  private func allowLoopback() throws(NetworkError) {
+    guard plan.ipv4 != nil, plan.configuration.hostPorts.localhost else { return }
+    for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") }
   }
 
   /// A socket that is bound, but neither listens nor reads: another listener fails with EADDRINUSE.
@@ -98,39 +114,5 @@ extension HostSide {
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(raw, $0, socklen_t(length)) }
     }
     return bound == 0 ? 0 : errno
-  }
-
-  /// Datagrams of a known flow never see the rules again, so that flow must be forgotten: after a port appears
-  /// (Kubernetes #59286) and after it goes (containernetworking/plugins #1277).
-  private func forgetConnections(to ports: Set<PublishedPort>) {
-    let concerned = ports.filter { $0.transport != .tcp }
-    guard !concerned.isEmpty else { return }
-    do throws(NetworkError) {
-      let count = try netfilter.forgetConnections { flow in
-        concerned.contains { flow.transport == $0.transport && flow.destinationPort == $0.hostPort }
-      }
-      if count > 0 { logger.debug("flows forgotten", metadata: ["count": "\(count)"]) }
-    } catch {
-      logger.warning("old flows to a host port could not be forgotten", metadata: ["error": "\(error)"])
-    }
-  }
-}
-
-extension RuleText {
-  func publishing(_ ports: Set<PublishedPort>) -> String {
-    change("add", ports.map { ($0.map, $0.element) } + hairpins(ports))
-  }
-
-  /// The hairpin element goes only with the pod's last port.
-  func withdrawing(_ ports: Set<PublishedPort>) -> String {
-    change("delete", ports.map { ($0.map, $0.key) } + hairpins(ports))
-  }
-
-  private func hairpins(_ ports: Set<PublishedPort>) -> [(String, String)] {
-    Set(ports.map(\.podAddress)).map { ("hairpin\($0.family.digit)", "\($0) . \($0)") }
-  }
-
-  private func change(_ verb: String, _ elements: [(set: String, element: String)]) -> String {
-    elements.map { "\(verb) element inet \(plan.ruleTable) \($0.set) { \($0.element) }\n" }.sorted().joined()
   }
 }

@@ -21,6 +21,7 @@ final class HostSide: @unchecked Sendable {
   /// Bound sockets that keep published ports from other processes.
   var reservations: [Identifier: [SharedFD]] = [:]
   let netfilter: NetlinkSocket
+  let flows: FlowSweeper
   private let engine: RuleEngine
 
   init(plan: NetworkPlan, routes: NetlinkSocket, logger: Logger) throws(NetworkError) {
@@ -31,6 +32,7 @@ final class HostSide: @unchecked Sendable {
     rules = RuleText(plan: plan, filledBlocks: plan.prefilledBlocks)
     engine = try RuleEngine()
     netfilter = try NetlinkSocket(family: NETLINK_NETFILTER)
+    flows = try FlowSweeper(plan: plan, logger: logger)
   }
 
   /// The bridge's interface index; 0 while there is none.
@@ -92,9 +94,11 @@ final class HostSide: @unchecked Sendable {
         try batch.add(
           "add neighbour \(gateway) to", "eth0 of the pod",
           RouteMessage.neighbour(eth0, gateway, plan.bridgeMAC))
-        try batch.add(
-          "add default route by \(gateway) to", "eth0 of the pod",
-          RouteMessage.defaultRoute(eth0, gateway))
+        for block in plan.podRoutes(address.family) {
+          try batch.add(
+            "add route to \(block) by \(gateway) to", "eth0 of the pod",
+            RouteMessage.route(eth0, to: block, via: gateway))
+        }
       }
     }
   }
@@ -220,6 +224,9 @@ final class HostSide: @unchecked Sendable {
   // MARK: rules
 
   func replaceRules() throws(NetworkError) -> RuleFingerprint {
+    // Counters go on where they were. There are none when somebody took the tables away.
+    let counts = try netfilter.ruleCounters(plan)
+    if !counts.isEmpty { rules.counts = counts }
     try engine.run(rules.whole)
     let written = try RuleFingerprint(plan, netfilter)
     fingerprint = written
@@ -229,7 +236,11 @@ final class HostSide: @unchecked Sendable {
   /// Whether the rules are still those that we wrote.
   func hasRules() throws(NetworkError) -> Bool { try RuleFingerprint(plan, netfilter) == fingerprint }
 
-  func command(_ text: String) throws(NetworkError) { try engine.run(text) }
+  /// - Parameter changesRules: whether rules come or go, and not elements only.
+  func change(_ text: String, changesRules: Bool) throws(NetworkError) {
+    try engine.run(text)
+    if changesRules { fingerprint = try RuleFingerprint(plan, netfilter) }
+  }
 
   /// Lets the other nodes themselves in; idempotent.
   func allow(nodes: Set<IPAddress>) throws(NetworkError) {

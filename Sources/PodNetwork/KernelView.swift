@@ -99,6 +99,24 @@ extension NetlinkSocket {
     }
   }
 
+  /// Every address that the node has.
+  func addresses() throws(NetworkError) -> Set<IPAddress> {
+    try repeated { () throws(NetworkError) in
+      var found: Set<IPAddress> = []
+      let fixed = [UInt8](repeating: 0, count: MemoryLayout<ifaddrmsg>.size)
+      try query(type: UInt16(RTM_GETADDR), flags: NLM_F_DUMP, payload: fixed, object: "addresses") { type, payload in
+        guard type == UInt16(RTM_NEWADDR), payload.count >= MemoryLayout<ifaddrmsg>.size else { return }
+        let attributes = Attributes(payload, after: MemoryLayout<ifaddrmsg>.size)
+        guard
+          let family = AddressFamily(number: Int32(payload.loadUnaligned(as: ifaddrmsg.self).ifa_family)),
+          let bytes = attributes.bytes(IFA_LOCAL) ?? attributes.bytes(IFA_ADDRESS)
+        else { return }
+        found.insert(IPAddress(family, bytes: bytes))
+      }
+      return found
+    }
+  }
+
   /// Unicast routes of the main table.
   func routes(_ family: AddressFamily) throws(NetworkError) -> [Route] {
     try repeated { () throws(NetworkError) in

@@ -30,6 +30,11 @@ struct Ledger: Sendable {
   /// Who had a number last, so that a second detach does not take it from the next.
   private var lastHolders: [UInt32: Identifier] = [:]
 
+  /// Shaping device of a pod's host end, by interface index.
+  private var shapers: [Int32: Int32] = [:]
+  /// Those whose host end is gone.
+  private var idleShapers: [Int32] = []
+
   init(allocator: AddressAllocator) { self.allocator = allocator }
 
   /// - Parameter link: nil where it is gone.
@@ -60,6 +65,15 @@ struct Ledger: Sendable {
       portCounts[port.bridge, default: 0] += 1
     }
   }
+
+  mutating func shaped(_ index: Int32, by shaper: Int32) { shapers[index] = shaper }
+
+  mutating func takeIdleShapers() -> [Int32] {
+    defer { idleShapers = [] }
+    return idleShapers
+  }
+
+  var hasIdleShapers: Bool { !idleShapers.isEmpty }
 
   /// What detach has to do.
   enum Release: Sendable, Equatable {
@@ -98,6 +112,7 @@ struct Ledger: Sendable {
   /// The kernel has removed a link.
   /// - Returns: the sandbox that still wanted it.
   mutating func linkGone(_ index: Int32, at now: Duration) -> Identifier? {
+    if let shaper = shapers.removeValue(forKey: index) { idleShapers.append(shaper) }
     if spareLinkGone(index, at: now) { return nil }
     guard let name = names[index], var port = ports[name] else { return nil }
     guard port.detachedAt != nil else {

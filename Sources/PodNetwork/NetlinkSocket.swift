@@ -9,7 +9,7 @@ internal import Synchronization
 /// thread at a time; it blocks, so never by one of the cooperative pool.
 final class NetlinkSocket: Sendable {
   private let descriptor: SharedFD
-  private let sequence = Atomic<UInt32>(1)
+  let sequence = Atomic<UInt32>(1)
 
   var raw: Int32 { descriptor.raw }
 
@@ -122,14 +122,14 @@ final class NetlinkSocket: Sendable {
 
   private static let bufferSize = 64 << 10
 
-  private func transmit(_ bytes: [UInt8]) throws(NetworkError) {
+  func transmit(_ bytes: [UInt8]) throws(NetworkError) {
     while send(raw, bytes, bytes.count, 0) < 0 {
       if errno != EINTR { throw .kernel("send", errno, "netlink request") }
     }
   }
 
   /// Reads until `body` returns false. The kernel answers within send, so the wait has a short bound.
-  private func receive(_ body: (nlmsghdr, UnsafeRawBufferPointer) -> Bool) throws(NetworkError) {
+  func receive(_ body: (nlmsghdr, UnsafeRawBufferPointer) -> Bool) throws(NetworkError) {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.bufferSize, alignment: 8)
     defer { buffer.deallocate() }
     while true {

@@ -41,6 +41,35 @@ package struct NetworkConfiguration: Sendable, Hashable {
     case keep
   }
 
+  /// Which pods of this node reach each other's ports that are not published. Pods of other nodes, whose group nobody
+  /// here knows, are kept out by `label` and `full` alike.
+  package enum Isolation: String, Sendable, Hashable, CaseIterable {
+    /// All of them.
+    case none
+    /// Those of one group (`TrafficOptions.group`); a pod without one is alone.
+    case label
+    /// None.
+    case full
+  }
+
+  /// Who else reaches ports that are not published.
+  package enum DirectAccess: String, Sendable, Hashable, CaseIterable {
+    /// The cluster: other nodes and their pods.
+    case cluster
+    /// Everybody who has a route.
+    case any
+    /// Nobody from beyond the node.
+    case none
+  }
+
+  /// The table `host_ports`.
+  package struct HostPorts: Sendable, Hashable {
+    /// Hold each published port by a bound socket, so that no process of the node can take it.
+    package var reserve = true
+    /// The node reaches published ports by 127.0.0.1, too (`route_localnet` of the bridge).
+    package var localhost = true
+  }
+
   /// At most 12 characters, so that overflow bridges `-1`, `-2` have room.
   package var bridge = "podbr0"
   /// At most one of each family. The first address of each is the bridge's.
@@ -52,14 +81,24 @@ package struct NetworkConfiguration: Sendable, Hashable {
   /// Of pods and bridge. nil: that of the default route's interface, else 1500, less what the backend adds.
   package var mtu: Int?
   package var backend = Backend.none
+  /// Pods reach the world under an address of the node.
   package var masquerade = true
+  /// As `masquerade`, for IPv6; nil: the same. false is for prefixes that the world has routes to.
+  package var masquerade6: Bool?
+  /// Addresses that the world sees pods under; at most one of each family. Without one: that of the way out.
+  package var sourceIPs: [String] = []
+  package var isolation = Isolation.none
+  /// Pods have no way to the world: no default route, no translation, and nothing of theirs is forwarded there.
+  package var isInternal = false
+  package var directAccess = DirectAccess.cluster
+  package var hostPorts = HostPorts()
   package var addressing = Addressing.routed
   package var bridgeNfCall = BridgeNfCall.off
   /// Namespaces that are made in advance, each with an address; 0: none.
   package var pool = 8
   /// IFLA_GROUP of the pods' host ends; our mark on them.
   package var groupID: UInt32 = 4242
-  /// Host ends are named by this and 8 hexadecimal digits.
+  /// Host ends are named by this and 8 hexadecimal digits; at most 6 characters.
   package var interfacePrefix = "pod"
   /// The interface that leads to the other nodes, or one of its addresses; nil: that of the default route.
   package var underlay: String?
@@ -74,7 +113,7 @@ package struct NetworkConfiguration: Sendable, Hashable {
   /// - Throws: `NetworkError.configuration` naming the first key whose value cannot work.
   package func validated(awaitsPodCIDRs: Bool = false) throws(NetworkError) {
     try Self.checkName(bridge, longest: 12, key: "bridge")
-    try Self.checkName(interfacePrefix, longest: 7, key: "interface_prefix")
+    try Self.checkName(interfacePrefix, longest: 6, key: "interface_prefix")
     guard !bridge.hasPrefix(interfacePrefix) || bridge.utf8.count != interfacePrefix.utf8.count + 8 else {
       throw .configuration(key: "bridge", reason: "\"\(bridge)\" could be the name of a pod's interface")
     }
@@ -95,6 +134,7 @@ package struct NetworkConfiguration: Sendable, Hashable {
     guard (0...256).contains(pool) else {
       throw .configuration(key: "pool", reason: "\(pool) is not within 0 and 256")
     }
+    try checkEgress()
   }
 
   private func checkTunnel() throws(NetworkError) {
@@ -123,6 +163,39 @@ package struct NetworkConfiguration: Sendable, Hashable {
         throw .configuration(key: key, reason: "\(text) holds loopback, link-local or multicast addresses")
       }
     }
+  }
+
+  private func checkEgress() throws(NetworkError) {
+    // Pods that share a network talk past the node's rules.
+    guard isolation == .none || addressing == .routed else {
+      throw .configuration(key: "isolation", reason: "\"\(isolation.rawValue)\" needs addressing = \"routed\"")
+    }
+    var families: Set<AddressFamily> = []
+    let pods = podCIDRs.compactMap { AddressBlock($0) }
+    for text in sourceIPs {
+      let key = "source_ips"
+      guard let address = IPAddress(text), !Self.special.contains(where: { $0.contains(address) }) else {
+        throw .configuration(key: key, reason: "\"\(text)\" is not an address that the world could answer to")
+      }
+      guard families.insert(address.family).inserted else {
+        throw .configuration(key: key, reason: "\(text) is a second address of its family")
+      }
+      guard !pods.contains(where: { $0.contains(address) }) else {
+        throw .configuration(key: key, reason: "\(text) is an address of pods")
+      }
+      guard isMasqueraded(address.family), pods.isEmpty || pods.contains(where: { $0.family == address.family }) else {
+        throw .configuration(key: key, reason: "\(text) is of a family whose pods are not masqueraded")
+      }
+    }
+    if isInternal, let block = nonMasqueradeCIDRs.first {
+      throw .configuration(key: "internal", reason: "is true, and non_masquerade_cidrs lets pods out to \(block)")
+    }
+  }
+
+  /// Whether pods' packets of this family leave the cluster under an address of the node.
+  func isMasqueraded(_ family: AddressFamily) -> Bool {
+    guard !isInternal else { return false }
+    return family == .ipv4 ? masquerade : masquerade6 ?? masquerade
   }
 
   /// Blocks that no pod can have: RFC 6890, RFC 4291.

@@ -64,6 +64,13 @@ struct NetworkPlan: Sendable {
     (isSwitched ? (family == .ipv4 ? ipv4 : ipv6)?.prefix : nil) ?? family.width
   }
 
+  /// Where a pod's routes lead, all by its gateway: everywhere, or with `internal` no further than the cluster.
+  func podRoutes(_ family: AddressFamily) -> [AddressBlock] {
+    guard configuration.isInternal else { return [AddressBlock(IPAddress(family, 0), prefix: 0)] }
+    // What is on the link needs no route.
+    return clusterBlocks.filter { $0.family == family && !(isSwitched && podBlocks.contains($0)) }
+  }
+
   var bridgeMAC: MACAddress { mac(Self.gatewayNumber) }
 
   /// What a pod sees as its gateway.

@@ -30,8 +30,9 @@ extension PodNetwork {
   }
 
   private func linkGone(_ index: Int32) {
-    let lost = ledger.withLock { $0.linkGone(index, at: bootTime()) }
+    let (lost, hasIdleShapers) = ledger.withLock { ($0.linkGone(index, at: bootTime()), $0.hasIdleShapers) }
     refill()
+    if hasIdleShapers { removeShapers() }
     guard let lost else { return }
     logger.warning("a sandbox has lost its network", metadata: ["sandbox": "\(lost.short)"])
   }

@@ -10,17 +10,18 @@ extension PodNetwork {
   /// - Parameters:
   ///   - liveSandboxes: leases of all sandboxes that are not released; every other link of ours is removed.
   ///   - publishedPorts: host ports of those sandboxes.
+  ///   - traffic: what else they asked for.
   ///   - logger: gets every sysctl written and everything repaired.
   /// - Throws: what is wrong with the configuration, or stands in the way on this node; nothing new is left behind.
   package static func open(
     _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease],
-    publishedPorts: [Identifier: [HostPort]] = [:], logger: Logger
+    publishedPorts: [Identifier: [HostPort]] = [:], traffic: [Identifier: TrafficOptions] = [:], logger: Logger
   ) async throws(NetworkError) -> PodNetwork {
     try configuration.validated()
     let writer = try SerialThread(name: "net-writer")
     do throws(NetworkError) {
       let network = try await writer.run { () throws(NetworkError) in
-        try assemble(configuration, liveSandboxes, publishedPorts, writer, logger)
+        try assemble(configuration, liveSandboxes, publishedPorts, traffic, writer, logger)
       }
       try network.startObserver()
       network.refill()
@@ -33,7 +34,7 @@ extension PodNetwork {
 
   private static func assemble(
     _ configuration: NetworkConfiguration, _ live: [Identifier: AddressLease], _ ports: [Identifier: [HostPort]],
-    _ writer: SerialThread, _ logger: Logger
+    _ traffic: [Identifier: TrafficOptions], _ writer: SerialThread, _ logger: Logger
   ) throws(NetworkError) -> PodNetwork {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
     let link = configuration.backend == .none ? nil : try UnderlayLink.find(configuration.underlay, routes)
@@ -55,10 +56,14 @@ extension PodNetwork {
       report.lostSandboxes = finding.lost
       report.repairs += finding.repairs
       try host.removeIdleOverflow(occupied: Set(finding.present.values.map(\.bridge)))
+      let limits = try host.reconcileLimits(live: live, present: finding.present.mapValues(\.index), traffic)
+      report.repairs += limits.repairs
       let cursor = configuration.stateDirectory.map { CursorFile(directory: $0) }
       var ledger = fill(plan, live, finding, cursor?.read(), &host.rules.filledBlocks)
+      for (index, shaper) in limits.shapers { ledger.shaped(index, by: shaper) }
       ledger.claims = claims(ports, live, host)
       ledger.pool.size = configuration.pool
+      host.adopt(traffic, live)
       try host.adopt(ledger.claims)
       let peerSide = PeerSide(host: host)
       try peerSide.adoptNodes()
@@ -107,7 +112,7 @@ extension PodNetwork {
     var claims = PortClaims()
     for (sandbox, lease) in live.sorted(by: { $0.key < $1.key }) {
       do throws(NetworkError) {
-        try claims.claim(PublishedPort.all(ports[sandbox] ?? [], pod: host.addresses(lease)), for: sandbox)
+        try claims.claim(host.published(ports[sandbox] ?? [], lease), for: sandbox)
       } catch {
         host.logger.error(
           "host ports of a running sandbox are not published",

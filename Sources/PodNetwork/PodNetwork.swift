@@ -44,6 +44,7 @@ package final class PodNetwork: Sendable {
   deinit {
     writer.stop()
     observer.stop()
+    host.flows.stop()
     peerWatch?.wake()
   }
 
@@ -80,14 +81,14 @@ package final class PodNetwork: Sendable {
   /// back by `detach` or `giveBack`.
   /// - Throws: among others `hostPortTaken` naming the sandbox, or saying that it is a process of the node.
   package func attach(
-    sandbox: Identifier, lease: AddressLease, ports: [HostPort] = []
+    sandbox: Identifier, lease: AddressLease, ports: [HostPort] = [], traffic: TrafficOptions = TrafficOptions()
   ) async throws(NetworkError) -> Attachment {
     guard let number = plan.number(of: lease), let mac = MACAddress(lease.mac) else {
       throw .configuration(key: "pod_cidrs", reason: "lease \(lease.addresses) is not of these blocks")
     }
-    let published = try PublishedPort.all(ports, pod: host.addresses(lease))
+    let published = try host.published(ports, lease)
     try claim(published, for: sandbox, lease)
-    let place = Place(sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published)
+    let place = Place(sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published, traffic: traffic)
     var total = Stopwatch()
     var watch = total
     let spare = ledger.withLock { $0.takeSpare(number) }
@@ -113,6 +114,7 @@ package final class PodNetwork: Sendable {
     var number: UInt32
     var mac: MACAddress
     var ports: Set<PublishedPort>
+    var traffic: TrafficOptions
   }
 
   private func attach(_ place: Place, _ watch: Stopwatch) async -> Result<Attachment, NetworkError> {
@@ -167,6 +169,8 @@ package final class PodNetwork: Sendable {
     do throws(NetworkError) {
       try host.configureInside(namespace.routes, link, lease)
       watch.lap("inside")
+      try restrict(place, link.index)
+      if place.traffic != TrafficOptions() { watch.lap("traffic") }
       try host.connect(link, sandbox, lease, mac: place.mac, inside: namespace.routes)
       watch.lap("host")
     } catch {
@@ -182,7 +186,12 @@ package final class PodNetwork: Sendable {
   private func put(_ spare: SparePod, at place: Place, _ begun: Stopwatch) throws(NetworkError) -> Attachment? {
     var watch = begun
     watch.lap("queue")
-    guard let namespace = spare.namespace, wake(spare, place.sandbox, place.lease, place.mac) else { return nil }
+    guard let namespace = spare.namespace else { return nil }
+    if place.traffic != TrafficOptions() {
+      guard restrict(spare, place) else { return nil }
+      watch.lap("traffic")
+    }
+    guard wake(spare, place.sandbox, place.lease, place.mac) else { return nil }
     watch.lap("host")
     return try finish(namespace, place, watch)
   }
@@ -228,6 +237,36 @@ package final class PodNetwork: Sendable {
   /// With so many ports of a bridge we warn.
   private static let crowd = 900
 
+  /// What the pod may not do is settled before it can talk.
+  private func restrict(_ place: Place, _ index: Int32) throws(NetworkError) {
+    try host.join(place.traffic, place.lease)
+    noteRules()
+    if let shaper = try host.limit(index, place.sandbox, place.lease, place.traffic) {
+      ledger.withLock { $0.shaped(index, by: shaper) }
+    }
+  }
+
+  /// - Returns: false when the spare pod is of no use; nothing of it is left in the books then, and a new one will tell
+  ///   why, if it was not the spare's fault.
+  private func restrict(_ spare: SparePod, _ place: Place) -> Bool {
+    ledger.withLock { $0.attached(place.sandbox, place.lease, number: spare.number, link: spare.link) }
+    do throws(NetworkError) {
+      try restrict(place, spare.link.index)
+      return true
+    } catch {
+      logger.notice(
+        "a spare pod is of no use", metadata: ["link": "\(place.lease.hostInterface)", "error": "\(error)"])
+      ledger.withLock { $0.spareFailed(place.lease.hostInterface) }
+      return false
+    }
+  }
+
+  /// The rules are as we changed them, and no drift.
+  private func noteRules() {
+    guard plan.configuration.isolation == .label, let fingerprint = host.fingerprint else { return }
+    health.withLock { $0.rules = fingerprint }
+  }
+
   /// Cuts the sandbox off at once, and gives its lease back: its address is handed out again 30 s after the kernel has
   /// removed the link, which it does when the last holder of the namespace is gone. Idempotent; never waits for that.
   package func detach(sandbox: Identifier, lease: AddressLease) async {
@@ -247,6 +286,11 @@ package final class PodNetwork: Sendable {
       )
     }
     host.withdraw(ports, of: sandbox)
+    // Not what a later sandbox with this address has.
+    if action != .nothing {
+      host.leave(lease)
+      noteRules()
+    }
     guard case .cut(let index, let bridge) = action else { return }
     host.cut(index, bridge: bridge, lease)
     observer.wake()
@@ -281,7 +325,7 @@ package final class PodNetwork: Sendable {
     health.withLock { $0.isClosed = true }
     dropSpares(forGood: true)
     try await writer.run { [self] () throws(NetworkError) in
-      try host.remove(try host.routes.links().filter(host.isOurs).map(\.index))
+      try host.remove(try host.routes.links().filter { host.isOurs($0) || host.isShaper($0) }.map(\.index))
       try peerSide.remove()
       try host.removeRules()
       try host.removeBridge()

@@ -39,6 +39,18 @@ struct PublishedPort: Sendable, Hashable {
   /// `key : value` as the map holds it.
   var element: String { "\(key) : \(podAddress) . \(podPort)" }
 
+  /// The same for a batch, with the pod's hairpin element, which all of its ports share.
+  var elements: [ElementBatch.Element] {
+    let address = podAddress.bytes
+    let key = (hostAddress?.bytes ?? []) + [transport.number, 0, 0, 0] + Self.word(hostPort)
+    return [
+      .init(set: map, key: key, value: address + Self.word(podPort)),
+      .init(set: "hairpin\(podAddress.family.digit)", key: address + address, value: nil),
+    ]
+  }
+
+  private static func word(_ port: UInt16) -> [UInt8] { [UInt8(port >> 8), UInt8(port & 0xff), 0, 0] }
+
   var key: String { (hostAddress.map { "\($0) . " } ?? "") + "\(transport.rawValue) . \(hostPort)" }
 
   var map: String { (hostAddress == nil ? "port" : "portip") + podAddress.family.digit }
@@ -55,12 +67,18 @@ struct PublishedPort: Sendable, Hashable {
   }
 
   /// What a request means for a pod with these addresses: one entry per family. Host port 0 means none (CRI).
+  /// - Parameter localhost: whether loopback addresses lead to pods.
   /// - Throws: `portUnusable` in words of the request.
-  static func all(_ ports: [HostPort], pod: [IPAddress]) throws(NetworkError) -> Set<PublishedPort> {
+  static func all(
+    _ ports: [HostPort], pod: [IPAddress], localhost: Bool = true
+  ) throws(NetworkError) -> Set<PublishedPort> {
     var all: Set<PublishedPort> = []
     for port in ports where port.hostPort != 0 {
       guard port.containerPort != 0 else { throw .portUnusable("host port \(port.hostPort) has container port 0") }
       let asked = try hostAddress(port)
+      if let asked, !localhost, loopback.contains(asked) {
+        throw .portUnusable("host port \(port.hostPort) is for \(asked), and network.host_ports.localhost is false")
+      }
       let families = pod.filter { asked == nil || $0.family == asked?.family }
       guard !families.isEmpty else {
         throw .portUnusable("host port \(port.hostPort) is for \(port.hostIP ?? ""), a family that the pod has not")
@@ -74,6 +92,8 @@ struct PublishedPort: Sendable, Hashable {
     }
     return all
   }
+
+  private static let loopback = AddressBlock(IPAddress(.ipv4, 127 << 24), prefix: 8)
 
   private static func hostAddress(_ port: HostPort) throws(NetworkError) -> IPAddress? {
     guard let text = port.hostIP, !text.isEmpty else { return nil }

@@ -192,19 +192,19 @@ enum RouteMessage {
     }
   }
 
-  /// Default route by a gateway that no connected route leads to.
-  static func defaultRoute(_ index: Int32, _ gateway: IPAddress) -> OpaquePointer? {
+  /// Route by a gateway that no connected route leads to.
+  static func route(_ index: Int32, to block: AddressBlock, via gateway: IPAddress) -> OpaquePointer? {
     guard
       let route = rtnl_route_alloc(), let hop = rtnl_route_nh_alloc(), let via = nlAddress(gateway, prefix: nil),
-      let everywhere = nlAddress(IPAddress(gateway.family, 0), prefix: 0)
+      let destination = nlAddress(block.base, prefix: block.prefix)
     else { return nil }
     defer {
       nl_addr_put(via)
-      nl_addr_put(everywhere)
+      nl_addr_put(destination)
       rtnl_route_put(route)
     }
     rtnl_route_set_family(route, UInt8(gateway.family.number))
-    rtnl_route_set_dst(route, everywhere)
+    rtnl_route_set_dst(route, destination)
     rtnl_route_set_table(route, UInt32(RT_TABLE_MAIN.rawValue))
     rtnl_route_set_scope(route, UInt8(RT_SCOPE_UNIVERSE.rawValue))
     rtnl_route_set_protocol(route, UInt8(RTPROT_STATIC))

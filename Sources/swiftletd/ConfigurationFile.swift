@@ -19,9 +19,10 @@ struct ConfigurationFile {
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
     "backend", "bridge_nf_call", "group_id", "interface_prefix", "pool", "underlay", "vxlan", "node_name", "nodes",
-    "provider", "cni",
+    "provider", "cni", "masquerade6", "source_ips", "isolation", "internal", "direct_access", "host_ports",
   ]
   private static let pluginKeys: Set<String> = ["conf_dir", "bin_dirs", "cache_dir"]
+  private static let hostPortKeys: Set<String> = ["reserve", "localhost"]
   private static let registryKeys: Set<String> = ["insecure"]
 
   /// - Parameter path: nil means no file.
@@ -65,6 +66,16 @@ struct ConfigurationFile {
     network.nonMasqueradeCIDRs = try table.strings("non_masquerade_cidrs") ?? []
     network.mtu = try table.integer("mtu")
     network.masquerade = try table.boolean("masquerade") ?? true
+    network.masquerade6 = try table.boolean("masquerade6")
+    network.sourceIPs = try table.strings("source_ips") ?? []
+    network.isolation = try table.choice("isolation") ?? network.isolation
+    network.isInternal = try table.boolean("internal") ?? false
+    network.directAccess = try table.choice("direct_access") ?? network.directAccess
+    if let ports = try table.table("host_ports") {
+      try ports.allow(Self.hostPortKeys)
+      network.hostPorts.reserve = try ports.boolean("reserve") ?? true
+      network.hostPorts.localhost = try ports.boolean("localhost") ?? true
+    }
     network.interfacePrefix = try table.string("interface_prefix") ?? network.interfacePrefix
     if let group = try table.integer("group_id") {
       guard let number = UInt32(exactly: group) else { throw table.failure("group_id", "\(group) is out of range") }

@@ -7,7 +7,7 @@ struct ConfigurationTable {
   private let table: TOMLTable
   private let file: String
   private let text: String
-  /// Empty for the top level.
+  /// With those of the tables around it; empty for the top level.
   private let name: String
 
   /// - Parameter path: nil gives an empty table.
@@ -40,9 +40,7 @@ struct ConfigurationTable {
   }
 
   func table(_ key: String) throws(RuntimeError) -> ConfigurationTable? {
-    try value(key, "a table") { $0.table }.map { table in
-      ConfigurationTable(table, name: name.isEmpty ? key : "\(name).\(key)", of: self)
-    }
+    try value(key, "a table") { $0.table }.map { ConfigurationTable($0, name: path(of: key), of: self) }
   }
 
   func string(_ key: String) throws(RuntimeError) -> String? { try value(key, "a string") { $0.string } }
@@ -69,9 +67,10 @@ struct ConfigurationTable {
 
   /// An error at a key: file, line and column where the key stands.
   func failure(_ key: String, _ reason: String) -> RuntimeError {
-    let path = name.isEmpty ? key : "\(name).\(key)"
-    return RuntimeError(.invalidArgument, "\(file):\(position(of: key)): \(path): \(reason)")
+    RuntimeError(.invalidArgument, "\(file):\(position(of: key)): \(path(of: key)): \(reason)")
   }
+
+  private func path(of key: String) -> String { name.isEmpty ? key : "\(name).\(key)" }
 
   private func value<Value>(
     _ key: String, _ kind: String, _ convert: (any TOMLValueConvertible) -> Value?

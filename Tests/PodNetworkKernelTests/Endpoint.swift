@@ -12,10 +12,12 @@ struct Endpoint: Sendable {
 
   let descriptor: SharedFD
 
-  /// - Parameter namespace: nil: the test's own, which plays the node.
+  /// - Parameters:
+  ///   - namespace: nil: the test's own, which plays the node.
+  ///   - listens: nil: when it is TCP and has a port.
   static func make(
     _ namespace: SharedFD?, _ kind: Kind = .udp, bind address: String? = nil, port: UInt16 = 0,
-    family: AddressFamily = .ipv4
+    family: AddressFamily = .ipv4, listens: Bool? = nil
   ) async throws -> Endpoint {
     let make: @Sendable () throws -> Endpoint = {
       let local = address.flatMap { IPAddress($0) } ?? IPAddress(family, 0)
@@ -25,10 +27,11 @@ struct Endpoint: Sendable {
       let endpoint = Endpoint(descriptor: SharedFD(OwnedFD(owning: raw)))
       var one: Int32 = 1
       setsockopt(raw, SOL_SOCKET, SO_REUSEADDR, &one, 4)
+      if local.family == .ipv6 { setsockopt(raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, 4) }
       guard withAddress(local, port, { bind(raw, $0, $1) }) == 0 else {
         throw TestFailure(text: "bind \(local): errno \(errno)")
       }
-      if kind == .tcp && port != 0 { listen(raw, 8) }
+      if listens ?? (kind == .tcp && port != 0) { listen(raw, 8) }
       return endpoint
     }
     guard let namespace else { return try make() }
@@ -37,8 +40,11 @@ struct Endpoint: Sendable {
 
   /// - Returns: 0 or an errno.
   func send(_ text: String, to address: String, _ port: UInt16) -> Int32 {
+    send(Array(text.utf8), to: address, port)
+  }
+
+  func send(_ bytes: [UInt8], to address: String, _ port: UInt16) -> Int32 {
     guard let target = IPAddress(address) else { return EINVAL }
-    let bytes = Array(text.utf8)
     let sent = Self.withAddress(target, port) { sendto(descriptor.raw, bytes, bytes.count, 0, $0, $1) }
     return sent == bytes.count ? 0 : errno
   }
@@ -59,6 +65,21 @@ struct Endpoint: Sendable {
     guard count >= 0 else { return nil }
     let (address, port) = Self.read(storage)
     return (String(decoding: bytes[..<count], as: UTF8.self), address, port)
+  }
+
+  /// Waits for a packet of a raw socket.
+  func receiveBytes(milliseconds: Int32 = 2000) -> [UInt8]? {
+    var waiting = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
+    guard poll(&waiting, 1, milliseconds) == 1 else { return nil }
+    var bytes = [UInt8](repeating: 0, count: 2048)
+    let count = recv(descriptor.raw, &bytes, bytes.count, 0)
+    return count >= 0 ? Array(bytes[..<count]) : nil
+  }
+
+  /// Lets the connection end without a word (tcp(7), TCP_REPAIR): nobody learns of it, and the port is free at once.
+  func fallSilent() {
+    var repair: Int32 = 1
+    setsockopt(descriptor.raw, Int32(IPPROTO_TCP), TCP_REPAIR, &repair, 4)
   }
 
   /// - Returns: 0, or the errno that the connection ended with.
@@ -129,6 +150,8 @@ struct Endpoint: Sendable {
 struct Outside: Sendable {
   static let nodeAddress = "192.0.2.1"
   static let address = "192.0.2.2"
+  static let nodeAddress6 = "2001:db8::1"
+  static let address6 = "2001:db8::2"
   let namespace: SharedFD
 
   init() async throws {
@@ -143,22 +166,37 @@ struct Outside: Sendable {
         RouteMessage.vethPair(
           name: "outside0", bridge: 0, group: 0, mtu: 1500, podNamespace: made.descriptor.raw, podMAC: mac))
     }
+    // Else nothing is sent until the kernel is sure of its link-local address, a second later.
+    _ = Sysctl.write("ipv6/conf/outside0/accept_dad", "0")
     let link = try routes.link(named: "outside0")
     try routes.run { batch throws(NetworkError) in
       try batch.add("set up", "outside0", RouteMessage.change(link?.index ?? 0, up: true))
       try batch.add(
         "address", "outside0",
         RouteMessage.address(link?.index ?? 0, IPAddress(.ipv4, 0xc000_0201), prefix: 24))
+      try batch.add(
+        "address", "outside0",
+        RouteMessage.address(link?.index ?? 0, Self.documentation(1), prefix: 64))
       try batch.add("set up", "lo", RouteMessage.change(1, up: true))
     }
     try made.routes.run { batch throws(NetworkError) in
       try batch.add("set up", "eth0", RouteMessage.change(2, up: true))
-      try batch.add("address", "eth0", RouteMessage.address(2, IPAddress(.ipv4, 0xc000_0202), prefix: 24))
-      try batch.add("route", "eth0", RouteMessage.defaultRoute(2, IPAddress(.ipv4, 0xc000_0201)))
+      for (own, node) in [
+        (IPAddress(.ipv4, 0xc000_0202), IPAddress(.ipv4, 0xc000_0201)), (Self.documentation(2), Self.documentation(1)),
+      ] {
+        try batch.add("address", "eth0", RouteMessage.address(2, own, prefix: own.family == .ipv4 ? 24 : 64))
+        try batch.add(
+          "route", "eth0", RouteMessage.route(2, to: AddressBlock(IPAddress(own.family, 0), prefix: 0), via: node))
+      }
     }
     namespace = made.descriptor
     // The kernel takes note of the carrier in its own time, and drops packets until then.
     try await KernelRoom.eventually("the wire is up") { try routes.link(named: "outside0")?.isRunning == true }
+  }
+
+  /// 2001:db8::number (RFC 3849).
+  private static func documentation(_ number: UInt128) -> IPAddress {
+    IPAddress(.ipv6, UInt128(0x2001_0db8) << 96 | number)
   }
 
   /// The wire goes at once, so that the next test finds none.
@@ -167,5 +205,38 @@ struct Outside: Sendable {
     guard let link = try routes.link(named: "outside0") else { return }
     try routes.run { batch throws(NetworkError) in try batch.add("remove", "outside0", RouteMessage.delete(link.index))
     }
+  }
+}
+
+/// Packets of SCTP by hand.
+enum SCTP {
+  static func socket(_ namespace: SharedFD) async throws -> Endpoint {
+    try await KernelRoom.inside(namespace) {
+      let raw = Glibc.socket(AF_INET, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), Int32(IPPROTO_SCTP))
+      guard raw >= 0 else { throw TestFailure(text: "raw socket: errno \(errno)") }
+      return Endpoint(descriptor: SharedFD(OwnedFD(owning: raw)))
+    }
+  }
+
+  /// The common header and an INIT chunk, with its checksum, without which connection tracking refuses it.
+  static func initiation(from: UInt16, to: UInt16) -> [UInt8] {
+    let ports = [UInt8(from >> 8), UInt8(from & 0xff), UInt8(to >> 8), UInt8(to & 0xff)]
+    let chunk: [UInt8] = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9]
+    let tag: [UInt8] = [0, 0, 0, 0]
+    let checksum = withUnsafeBytes(of: crc32c(ports + tag + [0, 0, 0, 0] + chunk).littleEndian) { Array($0) }
+    return ports + tag + checksum + chunk
+  }
+
+  /// RFC 9260, appendix A.
+  private static func crc32c(_ bytes: [UInt8]) -> UInt32 {
+    var sum = ~UInt32(0)
+    for byte in bytes {
+      sum ^= UInt32(byte)
+      for _ in 0..<8 {
+        let carry: UInt32 = sum & 1 == 0 ? 0 : 0x82f6_3b78
+        sum = (sum >> 1) ^ carry
+      }
+    }
+    return ~sum
   }
 }

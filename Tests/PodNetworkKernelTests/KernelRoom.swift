@@ -79,6 +79,16 @@ enum KernelRoom {
     return try result.get()
   }
 
+  /// What a command of the host prints.
+  static func command(_ line: String) throws -> String {
+    guard let pipe = popen(line, "re") else { throw TestFailure(text: "\(line): errno \(errno)") }
+    var text: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    while case let count = fread(&buffer, 1, buffer.count, pipe), count > 0 { text += buffer[..<count] }
+    guard pclose(pipe) == 0 else { throw TestFailure(text: line) }
+    return String(decoding: text, as: UTF8.self)
+  }
+
   /// Waits until `condition` holds: asked again every few milliseconds up to the deadline.
   static func eventually(
     within limit: Duration = .seconds(5), _ what: Comment, _ condition: () async throws -> Bool

@@ -7,9 +7,11 @@ struct Pod: Sendable {
   let id = Identifier.random()
   let attachment: Attachment
 
-  init(_ network: PodNetwork, ports: [HostPort] = []) async throws {
+  init(
+    _ network: PodNetwork, ports: [HostPort] = [], traffic: TrafficOptions = TrafficOptions()
+  ) async throws {
     let lease = try network.reserveLease()
-    attachment = try await network.attach(sandbox: id, lease: lease, ports: ports)
+    attachment = try await network.attach(sandbox: id, lease: lease, ports: ports, traffic: traffic)
   }
 
   var lease: AddressLease { attachment.lease }

@@ -57,6 +57,28 @@ extension KernelTests {
 
     private func figures(_ values: [Duration]) -> String { "p50 \(median(values)) max \(values.max() ?? .zero)" }
 
+    /// NETWORK.md D5: one batch of elements, in both families. What the walks through the connections hold up is printed:
+    /// no pod comes and goes so fast.
+    @Test func aHostPortCostsLittle() async throws {
+      try await KernelRoom.withNetwork { network in
+        for transport in [HostPort.TransportProtocol.tcp, .udp] {
+          var steps: [String: [Duration]] = [:]
+          var detach: [Duration] = []
+          for number in 0..<50 {
+            let port = HostPort(transport: transport, hostPort: UInt16(20000 + number), containerPort: 80)
+            let pod = try await Pod(network, ports: [port])
+            for (step, duration) in pod.attachment.timings { steps[step, default: []].append(duration) }
+            let start = ContinuousClock.now
+            await network.detach(sandbox: pod.id, lease: pod.lease)
+            detach.append(ContinuousClock.now - start)
+          }
+          let ports = median(steps["ports"] ?? [.seconds(1)])
+          print("\(transport) host port: \(ports) of \(median(steps["all"] ?? [])), detach \(median(detach))")
+          #expect(ports < .milliseconds(10))
+        }
+      }
+    }
+
     private func median(_ values: [Duration]) -> Duration { values.sorted()[values.count / 2] }
   }
 }

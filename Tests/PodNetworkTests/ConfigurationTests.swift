@@ -21,7 +21,7 @@ import Testing
       $0.bridge = "abcdefghijklm"
     },
     Case(text: "network.bridge: \"podbridge00\" could be the name of a pod's interface") { $0.bridge = "podbridge00" },
-    Case(text: "network.interface_prefix: \"a\"b\" is not 1 to 7 letters, digits, - or _") {
+    Case(text: "network.interface_prefix: \"a\"b\" is not 1 to 6 letters, digits, - or _") {
       $0.interfacePrefix = "a\"b"
     },
     Case(text: "network.pod_cidrs: is empty") { $0.podCIDRs = [] },
@@ -48,6 +48,29 @@ import Testing
     Case(text: "network.vxlan.vni: 16777216 is not within 1 and 16777215") { $0.vxlan.vni = 1 << 24 },
     Case(text: "network.vxlan.port: 0 is no port") { $0.vxlan.port = 0 },
     Case(text: "network.mtu: 100 is not within 576 and 65535") { $0.mtu = 100 },
+    Case(text: "network.source_ips: \"127.0.0.1\" is not an address that the world could answer to") {
+      $0.sourceIPs = ["127.0.0.1"]
+    },
+    Case(text: "network.source_ips: 192.0.2.2 is a second address of its family") {
+      $0.sourceIPs = ["192.0.2.1", "192.0.2.2"]
+    },
+    Case(text: "network.source_ips: 10.244.1.9 is an address of pods") { $0.sourceIPs = ["10.244.1.9"] },
+    Case(text: "network.source_ips: 2001:db8::1 is of a family whose pods are not masqueraded") {
+      $0.sourceIPs = ["2001:db8::1"]
+      $0.masquerade6 = false
+    },
+    Case(text: "network.source_ips: 192.0.2.1 is of a family whose pods are not masqueraded") {
+      $0.sourceIPs = ["192.0.2.1"]
+      $0.podCIDRs = ["fd44:1::/64"]
+    },
+    Case(text: "network.isolation: \"full\" needs addressing = \"routed\"") {
+      $0.isolation = .full
+      $0.addressing = .switched
+    },
+    Case(text: "network.internal: is true, and non_masquerade_cidrs lets pods out to 192.0.2.0/24") {
+      $0.isInternal = true
+      $0.nonMasqueradeCIDRs = ["192.0.2.0/24"]
+    },
     Case(text: "network.mtu: 1000 is below 1280, which IPv6 needs") { $0.mtu = 1000 },
     Case(text: "network.pool: 257 is not within 0 and 256") { $0.pool = 257 },
     Case(text: "network.group_id: 0 is not within 1 and 1073741823") { $0.groupID = 0 },

@@ -41,6 +41,40 @@ import Testing
     #expect(error?.description == text)
   }
 
+  /// Keys and values as nf_tables holds concatenations: each field fills whole words.
+  @Test func elementsInBytes() throws {
+    let elements = try published([port(8080, 80, "192.0.2.1", udp: true)]).flatMap(\.elements)
+    #expect(
+      elements == [
+        .init(
+          set: "portip4", key: [192, 0, 2, 1, 17, 0, 0, 0, 0x1f, 0x90, 0, 0], value: [10, 244, 1, 2, 0, 80, 0, 0]),
+        .init(set: "hairpin4", key: [10, 244, 1, 2, 10, 244, 1, 2], value: nil),
+      ])
+    var batch = ElementBatch(table: "podnet")
+    batch.add(elements)
+    // One message for each set.
+    #expect(batch.messages.count == 2)
+    #expect(
+      batch.messages[0].payload == [1, 0, 0, 0]  // NFPROTO_INET
+        + [11, 0, 1, 0] + Array("podnet".utf8) + [0, 0]
+        + [13, 0, 2, 0] + Array("hairpin4".utf8) + [0, 0, 0, 0]
+        + [24, 0, 3, 0x80, 20, 0, 1, 0x80, 16, 0, 1, 0x80, 12, 0, 1, 0, 10, 244, 1, 2, 10, 244, 1, 2])
+  }
+
+  @Test func manyElementsAreManyMessages() {
+    var batch = ElementBatch(table: "podnet")
+    batch.remove((0..<1000).map { .init(set: "hairpin4", key: [0, 0, UInt8($0 >> 8), UInt8($0 & 0xff)], value: nil) })
+    #expect(batch.messages.count == 2)
+    #expect(batch.messages.allSatisfy { $0.payload.count < 1 << 16 })
+  }
+
+  @Test func loopbackCanBeOff() throws {
+    let error = #expect(throws: NetworkError.self) {
+      try PublishedPort.all([port(80, 80, "127.0.0.2")], pod: pod, localhost: false)
+    }
+    #expect(error?.description == "host port 80 is for 127.0.0.2, and network.host_ports.localhost is false")
+  }
+
   /// ATTACKS.md N03.
   @Test(
     arguments: [

@@ -73,6 +73,41 @@ import Testing
     #expect(!text.whole.contains("podbr0\" accept"))
   }
 
+  @Test func groupsOnAnInternalNetwork() throws {
+    var text = rules {
+      $0.podCIDRs = ["10.244.1.0/30", "fd44:1::/64"]
+      $0.isolation = .label
+      $0.isInternal = true
+      $0.hostPorts.localhost = false
+      $0.directAccess = .any
+    }
+    for (address, group) in [("10.244.1.2", "blue"), ("fd44:1::2", "blue"), ("10.244.1.3", "red-1.x_y")] {
+      text.groups[try #require(IPAddress(address))] = group
+    }
+    text.counts[.isolated] = TrafficCount(packets: 3, bytes: 180)
+    try check(text.whole, "groups-internal.nft")
+    let (first, second) = ([try #require(IPAddress("10.244.1.2"))], [try #require(IPAddress("10.244.1.3"))])
+    #expect(
+      text.joining("blue", second) == """
+        add element inet podnet member4_blue { 10.244.1.3 }
+        add element inet podnet group4 { 10.244.1.3 : jump group_blue }
+
+        """)
+    #expect(text.joining("green", first).contains("add rule inet podnet group_green ip daddr @member4_green accept\n"))
+    #expect(!text.leaving("blue", first).contains("delete chain"), "its IPv6 address is still a member")
+    #expect(text.leaving("red-1.x_y", second).contains("delete chain inet podnet group_red-1.x_y\n"))
+  }
+
+  @Test func fullIsolationAndOneFamilyOfSourceAddresses() throws {
+    try check(
+      rules {
+        $0.podCIDRs = ["10.244.1.0/30", "fd44:1::/64"]
+        $0.isolation = .full
+        $0.masquerade6 = false
+        $0.sourceIPs = ["192.0.2.7"]
+      }.whole, "full-source.nft")
+  }
+
   @Test func aLargeBlockFillsItsPairsWhenTheyAreNeeded() {
     let text = rules { $0.podCIDRs = ["10.0.0.0/16"] }
     #expect(text.filledBlocks.isEmpty)

@@ -155,7 +155,7 @@ class Census:
                                         + space.run("ip", "-6", "route", "show", "table", "all"))),
             "node neighbours": lines(space.run("ip", "neighbour", "show", "nud", "permanent")),
             "node forwarding entries": lines(space.run("bridge", "fdb", "show")),
-            "node nftables": lines(re.sub(r"(?m) # handle \d+|counter packets \d+ bytes \d+", "",
+            "node nftables": lines(re.sub(r"(?m) # handle \d+|packets \d+ bytes \d+", "",
                                           space.run("nft", "list", "ruleset"))),
         }
 

@@ -236,8 +236,8 @@ class PodSpace:
 class Echo:
     """A TCP server inside a namespace that answers each byte with itself and remembers who asked."""
 
-    def __init__(self, space: Namespace, address: str):
-        self.listener = space.listen(address)
+    def __init__(self, space: Namespace, address: str, port: int = 0):
+        self.listener = space.listen(address, port)
         self.port = self.listener.getsockname()[1]
         self.peers: list[str] = []
         self.open: list[socket.socket] = []

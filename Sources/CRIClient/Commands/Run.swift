@@ -1,5 +1,6 @@
 import ArgumentParser
 import CRIProtocol
+import RuntimeModel
 
 struct Run: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -82,7 +83,7 @@ struct Run: AsyncParsableCommand {
     }
     container.ports = try publish.map(Self.port)
     container.limits = ResourceAmounts(
-      milliCPU: try Self.quantity(cpus, "--cpus")?.milliCPU, memoryBytes: try Self.quantity(memory, "--memory")?.bytes)
+      milliCPU: try Self.quantity(cpus, "--cpus")?.milliCPU, memoryBytes: try Self.quantity(memory, "--memory")?.units)
     if let user { (container.security.runAsUser, container.security.runAsGroup) = try Self.user(user) }
     container.security.privileged = privileged
     var pod = PodManifest(name: name, namespace: namespace, containers: [])

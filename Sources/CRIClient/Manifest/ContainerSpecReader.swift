@@ -1,3 +1,5 @@
+import RuntimeModel
+
 /// Reads one entry of `spec.containers`.
 enum ContainerSpecReader {
   /// - Parameter volumes: the names that a mount may refer to.
@@ -93,7 +95,7 @@ enum ContainerSpecReader {
 
   private static func readAmounts(_ fields: FieldReader) -> ResourceAmounts {
     let amounts = ResourceAmounts(
-      milliCPU: fields["cpu"]?.quantity()?.milliCPU, memoryBytes: fields["memory"]?.quantity()?.bytes)
+      milliCPU: fields["cpu"]?.quantity()?.milliCPU, memoryBytes: fields["memory"]?.quantity()?.units)
     fields.unsupported(["ephemeral-storage"])
     fields.finish()
     return amounts

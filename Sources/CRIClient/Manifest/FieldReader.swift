@@ -1,3 +1,4 @@
+import RuntimeModel
 import Yams
 
 /// One node of a manifest with its path and its place.

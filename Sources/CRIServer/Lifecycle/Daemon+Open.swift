@@ -61,19 +61,22 @@ extension Daemon {
 
   /// What sandboxes of this boot have of the network.
   private static func leases(_ store: RecordStore, _ bootID: String) throws -> NodeNetwork.Sandboxes {
-    var (leases, ports): NodeNetwork.Sandboxes = ([:], [:])
+    var sandboxes: NodeNetwork.Sandboxes = ([:], [:], [:])
     for record in try store.load().sandboxes where record.bootID == bootID && record.lease != nil {
-      leases[record.id] = record.lease
-      ports[record.id] = try publishedPorts(record)
+      sandboxes.leases[record.id] = record.lease
+      (sandboxes.ports[record.id], sandboxes.traffic[record.id]) = try networkOptions(record)
     }
-    return (leases, ports)
+    return sandboxes
   }
 
-  private static func publishedPorts(_ record: SandboxRecord) throws -> [HostPort] {
+  private static func networkOptions(_ record: SandboxRecord) throws -> ([HostPort], TrafficOptions) {
     let config = try Runtime_V1_PodSandboxConfig(serializedBytes: record.config)
-    let options = config.linux.securityContext.namespaceOptions
-    return try HostPorts.published(
-      config.portMappings, namespaces: NamespaceChoice(options, field: "record", isSandbox: true))
+    let namespaces = try NamespaceChoice(
+      config.linux.securityContext.namespaceOptions, field: "record", isSandbox: true)
+    return (
+      try HostPorts.published(config.portMappings, namespaces: namespaces),
+      try PodTraffic.options(config, namespaces: namespaces)
+    )
   }
 
   /// The capabilities this process may hand out: CapBnd of proc_pid_status(5).

@@ -17,6 +17,11 @@ struct CNIProvider: NetworkProvider {
   func giveBack(_ lease: AddressLease) {}
 
   func attach(_ sandbox: Sandbox, _ plan: SandboxPlan) async throws -> SandboxNetwork {
+    for (name, rate) in [
+      (PodTraffic.ingressBandwidth, plan.traffic.ingressRate), (PodTraffic.egressBandwidth, plan.traffic.egressRate),
+    ] where rate != nil {
+      throw RuntimeError(.unimplemented, "config.annotations[\"\(name)\"]: not passed to CNI plugins yet")
+    }
     do {
       let made = try await network.attach(Self.pod(sandbox.id, plan))
       journal.attached(made.steps)

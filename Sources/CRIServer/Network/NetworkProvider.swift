@@ -63,7 +63,8 @@ struct BridgeProvider: NetworkProvider {
       throw RuntimeError(.internalError, "\(sandbox.subject) has no lease to attach")
     }
     do {
-      let made = try await network.current.attach(sandbox: sandbox.id, lease: lease, ports: plan.ports)
+      let made = try await network.current.attach(
+        sandbox: sandbox.id, lease: lease, ports: plan.ports, traffic: plan.traffic)
       let steps = made.timings.map { (name: $0.step, duration: $0.duration) }
       journal.attached(steps)
       return SandboxNetwork(namespace: made.namespace, addresses: lease.addresses, steps: steps)

@@ -9,7 +9,9 @@ import Synchronization
 /// Blocks come from the configuration, from the node registry, or from kubelet (`UpdateRuntimeConfig`); until then there
 /// is no network, and Status says so.
 final class NodeNetwork: Sendable {
-  typealias Sandboxes = (leases: [Identifier: AddressLease], ports: [Identifier: [HostPort]])
+  typealias Sandboxes = (
+    leases: [Identifier: AddressLease], ports: [Identifier: [HostPort]], traffic: [Identifier: TrafficOptions]
+  )
 
   private struct State {
     var network: PodNetwork?
@@ -79,7 +81,8 @@ final class NodeNetwork: Sendable {
     configuration.podCIDRs = blocks
     let sandboxes = try await sandboxes()
     return try await PodNetwork.open(
-      configuration, liveSandboxes: sandboxes.leases, publishedPorts: sandboxes.ports, logger: logger)
+      configuration, liveSandboxes: sandboxes.leases, publishedPorts: sandboxes.ports, traffic: sandboxes.traffic,
+      logger: logger)
   }
 
   // MARK: use

@@ -12,6 +12,7 @@ struct SandboxPlan: Sendable {
   var seccomp: SeccompChoice
   var cgroupParent: String
   var ports: [HostPort]
+  var traffic: TrafficOptions
 
   /// `default/web attempt 0`, for errors and logs.
   var subject: String { "\(metadata.namespace)/\(metadata.name) attempt \(metadata.attempt)" }
@@ -53,6 +54,7 @@ struct SandboxPlan: Sendable {
     }
     try Self.checkDNS(config.dnsConfig)
     ports = try HostPorts.published(config.portMappings, namespaces: namespaces)
+    traffic = try PodTraffic.options(config, namespaces: namespaces)
   }
 
   /// - Throws: `invalidArgument`: not absolute, with `..`, deeper than 32, or in systemd's form.

@@ -24,9 +24,6 @@ enum UnsupportedFields {
     if security.hasRunAsGroup && !security.hasRunAsUser {
       throw RuntimeError(.invalidArgument, "\(context).run_as_group is set without run_as_user")
     }
-    for annotation in ["kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth"] {
-      try refuse(config.annotations[annotation] != nil, "config.annotations[\"\(annotation)\"]")
-    }
     try check(
       apparmor: security.hasApparmor ? security.apparmor : nil, profile: "", context: context)
   }

@@ -1,6 +1,5 @@
+import RuntimeModel
 import Testing
-
-@testable import CRIClient
 
 @Suite struct QuantityTests {
   @Test(
@@ -20,7 +19,7 @@ import Testing
       ("100m", 1), ("1Ki", 1024), ("7Ei", 8_070_450_532_247_928_832), ("8Ei", Int64.max),
     ] as [(String, Int64)])
   func bytes(text: String, expected: Int64) throws {
-    #expect(try #require(Quantity(text)).bytes == expected)
+    #expect(try #require(Quantity(text)).units == expected)
   }
 
   @Test(arguments: [

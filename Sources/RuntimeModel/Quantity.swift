@@ -2,12 +2,12 @@
 ///
 /// Grammar as in the Kubernetes API reference ("Quantity"): a signed number, then a binary suffix (`Ki` to `Ei`), a
 /// decimal one (`n`, `u`, `m`, none, `k` to `E`) or a decimal exponent.
-struct Quantity: Sendable, Equatable {
+package struct Quantity: Sendable, Equatable {
   /// The value in billionths, which is the smallest unit the grammar knows.
   private let nanos: Int128
 
   /// - Returns: nil when `text` is not a quantity, is negative, or does not fit.
-  init?(_ text: String) {
+  package init?(_ text: String) {
     let scalars = Array(text.utf8)
     var position = 0
     if position < scalars.count, scalars[position] == UInt8(ascii: "+") { position += 1 }
@@ -51,10 +51,10 @@ struct Quantity: Sendable, Equatable {
   }
 
   /// Thousandths of a CPU, rounded up.
-  var milliCPU: Int64 { Int64(clamping: (nanos + 999_999) / 1_000_000) }
+  package var milliCPU: Int64 { Int64(clamping: (nanos + 999_999) / 1_000_000) }
 
-  /// Whole bytes, rounded up.
-  var bytes: Int64 { Int64(clamping: (nanos + 999_999_999) / 1_000_000_000) }
+  /// Whole units (bytes, bits per second), rounded up; what is larger than 2^63 - 1 stays at that.
+  package var units: Int64 { Int64(clamping: (nanos + 999_999_999) / 1_000_000_000) }
 
   private static func scale(_ suffix: String) -> (factor: Int128, exponent: Int)? {
     switch suffix {
