@@ -94,7 +94,7 @@ extension RouteMessage {
     }
   }
 
-  private static func message<Fixed>(
+  private static func message<Fixed: BitwiseCopyable>(
     _ type: Int, _ flags: Int32, _ fixed: inout Fixed, _ attributes: (OpaquePointer) -> Int32
   ) -> OpaquePointer? {
     guard let message = nlmsg_alloc_simple(Int32(type), flags) else { return nil }
