@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import xml.etree.ElementTree as tree
 
@@ -11,7 +12,7 @@ import pytest
 from lib import wait
 from lib.cluster import Cluster
 from lib.cri import SLEEPER
-from lib.pods import fetch, serve
+from lib.pods import fetch, inside, serve
 from lib.stubs import pb
 from lib.swiftlet import Swiftlet
 
@@ -32,6 +33,13 @@ def two(cri):
     client.run(SLEEPER, name="main")
     client.run(SLEEPER, name="other")
     return server, client
+
+
+def send(source: str, target: str) -> None:
+    """One datagram from here."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((source, 0))
+        sender.sendto(b"x", (target, 9))
 
 
 def by_name(network: dict) -> dict[str, dict]:
@@ -187,3 +195,29 @@ def test_peers_and_the_tunnel(programs, tmp_path):
         assert "overlaps" in swiftlet.json("net")["peers"][0]["note"] and "overlaps" in swiftlet("net")
     finally:
         cluster.close()
+
+
+def test_drops_and_limits_are_shown(swiftlet, daemon, cri):
+    """A pod that lies about its address, a stranger's packet to a pod, and a pod with a limit."""
+    pod = cri.run_pod(annotations={"kubernetes.io/egress-bandwidth": "10M", "kubernetes.io/ingress-bandwidth": "20M"})
+    one = swiftlet.json("net", pod.id)
+    assert (one["ingressBits"], one["egressBits"]) == (20_000_000, 10_000_000)
+    assert "egress limit" in swiftlet("net", pod.id)
+    counters = swiftlet.json("net")["counters"]
+    spoofed, incoming = 'podnet_spoof_dropped{kind="spoofed_ipv4"}', "podnet_incoming_dropped"
+    with inside(pod) as space:
+        space.run("ip", "address", "add", "10.244.250.250/32", "dev", "eth0")
+        space.call(lambda: send("10.244.250.250", daemon.node.ADDRESS))
+    outside = daemon.node.outside
+    outside.run("ip", "route", "add", pod.ip, "via", daemon.node.ADDRESS)
+    try:
+        outside.call(lambda: send(daemon.node.OUTSIDE, pod.ip))
+    finally:
+        outside.run("ip", "route", "delete", pod.ip)
+
+    def counted():
+        after = swiftlet.json("net")["counters"]
+        return after[spoofed] > counters[spoofed] and after[incoming] > counters[incoming]
+
+    wait.until(counted, "both in the counters")
+    assert "podnet_incoming_dropped" in swiftlet("net")

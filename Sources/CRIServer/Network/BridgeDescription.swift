@@ -26,6 +26,7 @@ extension BridgeProvider {
     let silent = network.registryView?.silent ?? []
     response.peers = current.peers.map { $0.message(isSilent: silent.contains($0.record.name), overview.peerRoutes) }
     response.metrics = overview.metrics.map(\.message) + Self.metrics(response.peers)
+    response.metrics += try await current.ruleCounters().metrics.map(\.message)
   }
 
   private static func metrics(_ peers: [Swiftlet_V1_NetworkPeer]) -> [Swiftlet_V1_NetworkMetric] {

@@ -52,6 +52,10 @@ extension Sandbox {
       return message
     }
     attachment.ports = ((try? HostPorts.published(config.portMappings, namespaces: namespaces)) ?? []).map(\.message)
+    if let traffic = try? PodTraffic.options(config, namespaces: namespaces) {
+      attachment.ingressBits = traffic.ingressRate ?? 0
+      attachment.egressBits = traffic.egressRate ?? 0
+    }
     attachment.containers = containers.map(\.place).sorted { ($0.name, $0.id) < ($1.name, $1.id) }
     return attachment
   }
