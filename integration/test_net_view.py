@@ -176,14 +176,15 @@ def test_peers_and_the_tunnel(programs, tmp_path):
             assert peer["state"] == "live" and peer["routePresent"] and peer["podCIDRs"] == cluster.blocks(name)
             assert peer["addresses"] == [cluster.nodes[name].address, cluster.nodes[name].address6]
         link = cluster.nodes["a"].inside.links()["podvx0"]
-        assert (a["tunnel"]["name"], a["tunnel"]["id"], a["tunnel"]["port"], a["tunnel"]["mtu"], a["tunnel"]["mac"]) == (
-            "podvx0", 1, 4789, link["mtu"], link["address"])
+        assert [a["tunnel"][key] for key in ("name", "id", "port", "mtu", "mac")] == [
+            "podvx0", 1, 4789, link["mtu"], link["address"]]
         assert a["counters"]['podnet_peers{state="live"}'] == 2
         swiftlet = Swiftlet(programs / "swiftlet", cluster.daemons["a"], tmp_path)
         cluster.daemons["a"].client.run_pod(name="first")
         cluster.daemons["b"].client.run_pod(name="second")
         text = swiftlet("net", "graph")
-        assert "uplink: 10.244.2.0/24 on b" in text and "podvx0: 10.244.3.0/24 on c" in text and "node c (live)" in text
+        for words in ("uplink: 10.244.2.0/24 on b", "podvx0: 10.244.3.0/24 on c", "node c (live)"):
+            assert words in text, text
         drawing = tree.fromstring(
             swiftlet("net", "graph", "--svg", "-", "--with", str(cluster.daemons["b"].socket)))
         words = [element.text for element in drawing.iter(f"{SVG}text")]
