@@ -83,6 +83,11 @@ final class StoreFixture: Sendable {
   /// No half-made thing is left.
   func expectNoTemporaries(location: SourceLocation = #_sourceLocation) async {
     await store.sweeper.drain()
+    // A file goes with its last owner, which may be the closure of a thread that has told its result already.
+    let end = ContinuousClock.now + .seconds(10)
+    while Self.names(base + "/store/tmp") != [], ContinuousClock.now < end {
+      try? await Task.sleep(for: .milliseconds(2))
+    }
     #expect(Self.names(base + "/store/tmp") == [], sourceLocation: location)
   }
 
