@@ -1,6 +1,7 @@
 import ArgumentParser
 import CRIServer
 import Glibc
+import LinuxSystem
 import Logging
 
 /// The daemon's door: parses the command line, then runs until a signal ends it.
@@ -35,6 +36,12 @@ struct Swiftletd: ParsableCommand {
     LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
     var logger = Logger(label: "swiftletd")
     logger.logLevel = file.logLevel
+    // For tests alone; whoever sets it knows what it does to the pods of this node.
+    if let text = getenv("SWIFTLET_FAILPOINTS") {
+      for point in try Failpoint.arm(String(cString: text)) {
+        logger.warning("a failpoint is armed: this daemon will misbehave", metadata: ["failpoint": "\(point)"])
+      }
+    }
     let settings = try file.daemonConfiguration(root: root, state: state, socket: socket)
     let service = Service(configuration: settings, logger: logger)
     // Unstructured: it lives as long as the process, which it ends.
