@@ -116,9 +116,10 @@ def test_an_underlay_that_is_not_there(stopped):
     ("[network]\nsource_ips = [\"::1\"]\n", ["2:1: network.source_ips"]),
     ("[network]\nhost_ports = { reserve = 1 }\n", ["network.host_ports.reserve", "true or false"]),
     ("[network.host_ports]\nlocal = true\n", ["2:1: network.host_ports.local", "localhost"]),
+    ("[network]\nforward_accept = \"maybe\"\n", ["forward_accept", "insert, warn, off"]),
 ], ids=["unknown key", "unknown top key", "wrong type", "no TOML", "bad CIDR", "vni", "vxlan key", "no backend",
         "relative file", "bad node name", "endpoint", "long name", "slash", "isolation", "source address",
-        "inline table", "inner table"])
+        "inline table", "inner table", "no choice"])
 def test_a_config_that_says_nonsense(stopped, text, words):
     stopped.config.write_text(text)
     output = refused(stopped, str(stopped.config) if words != ["1"] else "")

@@ -33,6 +33,19 @@ package struct HostPort: Sendable, Hashable {
   }
 }
 
+/// A sandbox whose link vanished although nobody had stopped it. It is not attached again: its namespace may be gone, and
+/// what runs in it has lost its connections.
+package struct NetworkLoss: Sendable, Equatable {
+  package let sandbox: Identifier
+  /// Prose, for the sandbox's status.
+  package let reason: String
+
+  package init(sandbox: Identifier, reason: String) {
+    self.sandbox = sandbox
+    self.reason = reason
+  }
+}
+
 /// What CRI `Status` says as NetworkReady.
 package enum NetworkReadiness: Sendable, Equatable {
   case ready
@@ -47,5 +60,5 @@ package struct NetworkReport: Sendable, Equatable {
   /// Live sandboxes whose link is gone: their namespace died without us.
   package var lostSandboxes: [Identifier] = []
   /// Entries (bridge options, addresses, forwarding entries, neighbours) that were missing and were put back.
-  package var repairs: [String] = []
+  package var repairs: [NetworkRepair] = []
 }

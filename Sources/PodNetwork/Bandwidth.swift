@@ -33,11 +33,11 @@ extension HostSide {
   /// - Returns: shapers by the index of the host end, and what was changed, for people.
   func reconcileLimits(
     live: [Identifier: AddressLease], present: [Identifier: Int32], _ traffic: [Identifier: TrafficOptions]
-  ) throws(NetworkError) -> (shapers: [Int32: Int32], repairs: [String]) {
+  ) throws(NetworkError) -> (shapers: [Int32: Int32], repairs: [NetworkRepair]) {
     var found: [String: Link] = [:]
     for link in try routes.links() where isShaper(link) { found[link.name] = link }
     var shapers: [Int32: Int32] = [:]
-    var repairs: [String] = []
+    var repairs: [NetworkRepair] = []
     for (sandbox, index) in present.sorted(by: { $0.key < $1.key }) {
       guard let lease = live[sandbox], let asked = traffic[sandbox] else { continue }
       try limitIngress(index, lease, asked)
@@ -54,10 +54,12 @@ extension HostSide {
           TrafficMessage.ingress(index, remove: true))
       }
       shapers[index] = try limit(index, sandbox, lease, asked)
-      repairs.append("bandwidth limit of \(lease.hostInterface)")
+      repairs.append(NetworkRepair(.bandwidth, "bandwidth limit of \(lease.hostInterface)"))
     }
     try remove(found.values.map(\.index))
-    return (shapers, repairs + found.keys.sorted().map { "removed \($0), which limited nobody" })
+    return (
+      shapers, repairs + found.keys.sorted().map { NetworkRepair(.bandwidth, "removed \($0), which limited nobody") }
+    )
   }
 
   /// Ours by its mark and its name, which is of our pods.

@@ -40,20 +40,20 @@ extension HostSide {
   /// - Parameter live: leases whose gateway must stay although the configuration has another CIDR now.
   /// - Returns: what was changed, for people; empty when all was so already.
   /// - Throws: `bridgeTaken` when the name is somebody else's.
-  func ensureBridge(live: [AddressLease]) throws(NetworkError) -> [String] {
-    var changes: [String] = []
+  func ensureBridge(live: [AddressLease]) throws(NetworkError) -> [NetworkRepair] {
+    var changes: [NetworkRepair] = []
     for number in Set(bridges.keys).union([0]).sorted() { changes += try ensureBridge(number, live: live) }
     return changes
   }
 
-  func ensureBridge(_ number: Int, live: [AddressLease]) throws(NetworkError) -> [String] {
-    var changes: [String] = []
+  func ensureBridge(_ number: Int, live: [AddressLease]) throws(NetworkError) -> [NetworkRepair] {
+    var changes: [NetworkRepair] = []
     let name = plan.bridgeName(number)
     let link: Link
     if let found = try findBridge(number) {
       link = found
     } else {
-      changes.append("made bridge \(name)")
+      changes.append(NetworkRepair(.bridge, "made bridge \(name)"))
       link = try makeBridge(number)
     }
     bridges[number] = link.index
@@ -63,7 +63,7 @@ extension HostSide {
       try routes.run { batch throws(NetworkError) in
         try batch.add("set up", name, RouteMessage.change(link.index, up: true))
       }
-      changes.append("set \(name) up")
+      changes.append(NetworkRepair(.bridge, "set \(name) up"))
     }
     return changes
   }
@@ -100,28 +100,28 @@ extension HostSide {
     bridges = [:]
   }
 
-  private func adjust(_ link: Link, _ number: Int) throws(NetworkError) -> [String] {
-    var changes: [String] = []
+  private func adjust(_ link: Link, _ number: Int) throws(NetworkError) -> [NetworkRepair] {
+    var changes: [NetworkRepair] = []
     let batch = RouteBatch()
     let (name, alias) = (plan.bridgeName(number), LinkAlias.bridge(number, of: plan))
     if link.alias != alias {
       try batch.add("mark bridge", name, RouteMessage.change(link.index, alias: alias))
-      changes.append("marked \(name)")
+      changes.append(NetworkRepair(.bridge, "marked \(name)"))
     }
     if link.mac != plan.bridgeMAC.bytes {
       try batch.add("set address of", name, RouteMessage.change(link.index, mac: plan.bridgeMAC))
-      changes.append("set the MAC of \(name)")
+      changes.append(NetworkRepair(.bridge, "set the MAC of \(name)"))
     }
     if link.mtu != plan.mtu {
       try batch.add("set MTU \(plan.mtu) of", name, RouteMessage.change(link.index, mtu: plan.mtu))
-      changes.append("set the MTU of \(name) to \(plan.mtu)")
+      changes.append(NetworkRepair(.bridge, "set the MTU of \(name) to \(plan.mtu)"))
     }
     try routes.run(batch)
     return changes
   }
 
-  private func adjustAddresses(_ number: Int, live: [IPAddress]) throws(NetworkError) -> [String] {
-    var changes: [String] = []
+  private func adjustAddresses(_ number: Int, live: [IPAddress]) throws(NetworkError) -> [NetworkRepair] {
+    var changes: [NetworkRepair] = []
     let (name, bridge) = (plan.bridgeName(number), bridges[number] ?? 0)
     let present = try routes.addresses(of: bridge)
     let wanted = Set(plan.bridgeAddresses(number).map { InterfaceAddress(address: $0.address, prefix: $0.prefix) })
@@ -129,7 +129,7 @@ extension HostSide {
     for one in wanted.subtracting(present).sorted(by: { $0.address < $1.address }) {
       let text = "\(one.address)/\(one.prefix)"
       try batch.add("add address \(text) to", name, RouteMessage.address(bridge, one.address, prefix: one.prefix))
-      changes.append("added address \(text) to \(name)")
+      changes.append(NetworkRepair(.address, "added address \(text) to \(name)"))
     }
     for one in present.subtracting(wanted) {
       let block = AddressBlock(one.address, prefix: one.prefix)
@@ -138,7 +138,7 @@ extension HostSide {
       try batch.add(
         "remove address \(text) from", name, tolerating: [EADDRNOTAVAIL],
         RouteMessage.address(bridge, one.address, prefix: one.prefix, remove: true))
-      changes.append("removed address \(text) from \(name)")
+      changes.append(NetworkRepair(.address, "removed address \(text) from \(name)"))
     }
     try routes.run(batch)
     return changes
@@ -199,13 +199,24 @@ extension HostSide {
 
   /// With br_netfilter in the path, host ports of pods of one node fail unless the ports are set otherwise.
   private func applyBridgeNetfilter() throws(NetworkError) {
-    let names = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"]
     switch plan.configuration.bridgeNfCall {
     case .off:
-      for name in names where Sysctl.read(name) != nil { try set(name, "0") }
+      for name in Self.bridgeNetfilter where Sysctl.read(name) != nil { try set(name, "0") }
     case .keep:
-      port.isFiltered = names.contains { Sysctl.read($0) == "1" }
+      port.isFiltered = isBridgeFiltered
     }
+  }
+
+  private static let bridgeNetfilter = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"]
+
+  /// Whether br_netfilter hands bridged packets to the rules right now. Nobody tells of a change: the attach asks, and
+  /// the compare.
+  var isBridgeFiltered: Bool { Self.bridgeNetfilter.contains { Sysctl.read($0) == "1" } }
+
+  /// - Returns: the sysctls written since it was asked last.
+  func takeSysctlsWritten() -> [NetworkRepair] {
+    defer { sysctlsWritten = [] }
+    return sysctlsWritten
   }
 
   func set(_ name: String, _ value: String) throws(NetworkError) {
@@ -216,6 +227,7 @@ extension HostSide {
     logger.notice(
       "sysctl written",
       metadata: ["file": "\(Sysctl.path(name))", "before": "\(before ?? "")", "now": "\(value)"])
+    sysctlsWritten.append(NetworkRepair(.sysctl, "\(Sysctl.path(name)) was \(before ?? "unreadable")"))
   }
 }
 

@@ -20,6 +20,7 @@ extension HostSide {
         reservations[sandbox] = try ports.map { port throws(NetworkError) in try Self.reserve(port) }
       }
       try allowLoopback()
+      try Failpoint.attachPorts.pass("publish host ports of", "sandbox \(sandbox.short)")
       var batch = ElementBatch(table: plan.ruleTable)
       batch.add(Self.elements(ports))
       try netfilter.transact(batch)
@@ -28,6 +29,7 @@ extension HostSide {
       throw error
     }
     rules.published += ports
+    Failpoint.attachConntrack.reach()
     flows.appeared(ports)
   }
 
@@ -47,6 +49,7 @@ extension HostSide {
     } catch {
       logger.error("host ports could not be withdrawn", metadata: ["error": "\(error)"])
     }
+    Failpoint.detachConntrack.reach()
     flows.disappeared(ports)
   }
 
@@ -74,7 +77,7 @@ extension HostSide {
   }
 
   /// So that the node reaches pods by 127.0.0.1; chain `loopback` keeps pods from the node's own services.
-  private func allowLoopback() throws(NetworkError) {
+  func allowLoopback() throws(NetworkError) {
     guard plan.ipv4 != nil, plan.configuration.hostPorts.localhost else { return }
     for name in bridgeNames { try set("ipv4/conf/\(name)/route_localnet", "1") }
   }

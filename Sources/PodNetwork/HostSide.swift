@@ -20,6 +20,8 @@ final class HostSide: @unchecked Sendable {
   private(set) var fingerprint: RuleFingerprint?
   /// Bound sockets that keep published ports from other processes.
   var reservations: [Identifier: [SharedFD]] = [:]
+  /// Since `takeSysctlsWritten`.
+  var sysctlsWritten: [NetworkRepair] = []
   let netfilter: NetlinkSocket
   let flows: FlowSweeper
   private let engine: RuleEngine
@@ -59,6 +61,7 @@ final class HostSide: @unchecked Sendable {
   private func tryVeth(
     _ lease: AddressLease, _ bridge: (number: Int, index: Int32), namespace: Int32, mac: MACAddress
   ) throws(NetworkError) -> PodLink {
+    try Failpoint.attachVeth.pass("create", lease.hostInterface)
     let outcomes = try routes.run { batch throws(NetworkError) in
       try batch.add(
         "create", lease.hostInterface,
@@ -83,7 +86,7 @@ final class HostSide: @unchecked Sendable {
   /// A3: everything inside the pod's namespace.
   func configureInside(_ inside: NetlinkSocket, _ link: PodLink, _ lease: AddressLease) throws(NetworkError) {
     let eth0 = link.inside
-    try inside.run { batch throws(NetworkError) in
+    try inside.run(.attachInside) { batch throws(NetworkError) in
       try batch.add("set up", "lo of the pod", RouteMessage.change(PodInterface.loopback, up: true))
       try batch.add("set up", "eth0 of the pod", RouteMessage.change(eth0, up: true))
       for address in addresses(lease) {
@@ -108,7 +111,7 @@ final class HostSide: @unchecked Sendable {
   func connect(
     _ link: PodLink, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress, inside: NetlinkSocket
   ) throws(NetworkError) {
-    try routes.run { batch throws(NetworkError) in
+    try routes.run(.attachHost) { batch throws(NetworkError) in
       try addPort(batch, link.index, sandbox, lease)
       try addEntries(batch, link, lease, mac)
       try batch.add("look at", lease.hostInterface, RouteMessage.takeNote(link.index))
@@ -136,7 +139,7 @@ final class HostSide: @unchecked Sendable {
   func enliven(
     _ spare: SparePod, _ sandbox: Identifier, _ lease: AddressLease, mac: MACAddress
   ) throws(NetworkError) {
-    try routes.run { batch throws(NetworkError) in
+    try routes.run(.attachHost) { batch throws(NetworkError) in
       if spare.port == port {
         try batch.add(
           "mark", lease.hostInterface, RouteMessage.change(spare.link.index, alias: LinkAlias.pod(sandbox)))

@@ -86,14 +86,8 @@ extension NetlinkSocket {
       fixed.ifa_index = UInt32(index)
       let bytes = withUnsafeBytes(of: &fixed) { Array($0) }
       try query(type: UInt16(RTM_GETADDR), flags: NLM_F_DUMP, payload: bytes, object: "addresses") { type, payload in
-        guard type == UInt16(RTM_NEWADDR), payload.count >= MemoryLayout<ifaddrmsg>.size else { return }
-        let fixed = payload.loadUnaligned(as: ifaddrmsg.self)
-        let attributes = Attributes(payload, after: MemoryLayout<ifaddrmsg>.size)
-        guard
-          fixed.ifa_index == UInt32(index), let family = AddressFamily(number: Int32(fixed.ifa_family)),
-          let bytes = attributes.bytes(IFA_LOCAL) ?? attributes.bytes(IFA_ADDRESS)
-        else { return }
-        found.insert(InterfaceAddress(address: IPAddress(family, bytes: bytes), prefix: Int(fixed.ifa_prefixlen)))
+        guard type == UInt16(RTM_NEWADDR), let (interface, address) = InterfaceAddress.read(payload) else { return }
+        if interface == index { found.insert(address) }
       }
       return found
     }
@@ -125,18 +119,7 @@ extension NetlinkSocket {
       fixed.rtm_family = UInt8(family.number)
       let bytes = withUnsafeBytes(of: &fixed) { Array($0) }
       try query(type: UInt16(RTM_GETROUTE), flags: NLM_F_DUMP, payload: bytes, object: "routes") { type, payload in
-        guard type == UInt16(RTM_NEWROUTE), payload.count >= MemoryLayout<rtmsg>.size else { return }
-        let fixed = payload.loadUnaligned(as: rtmsg.self)
-        let attributes = Attributes(payload, after: MemoryLayout<rtmsg>.size)
-        let table = attributes.uint32(Int(RTA_TABLE.rawValue)) ?? UInt32(fixed.rtm_table)
-        guard table == UInt32(RT_TABLE_MAIN.rawValue), Int(fixed.rtm_type) == Int(RTN_UNICAST) else { return }
-        let base = attributes.bytes(Int(RTA_DST.rawValue)).map { IPAddress(family, bytes: $0) }
-        found.append(
-          Route(
-            destination: AddressBlock(base ?? IPAddress(family, 0), prefix: Int(fixed.rtm_dst_len)),
-            interface: Int32(bitPattern: attributes.uint32(Int(RTA_OIF.rawValue)) ?? 0),
-            metric: attributes.uint32(Int(RTA_PRIORITY.rawValue)) ?? 0,
-            isPeers: fixed.rtm_protocol == RouteMessage.peerProtocol))
+        if type == UInt16(RTM_NEWROUTE), let (route, _) = Route.read(payload) { found.append(route) }
       }
       return found
     }
@@ -199,6 +182,21 @@ extension NetlinkSocket {
 struct InterfaceAddress: Sendable, Hashable {
   var address: IPAddress
   var prefix: Int
+
+  /// - Parameter payload: of RTM_NEWADDR or RTM_DELADDR.
+  static func read(_ payload: UnsafeRawBufferPointer) -> (interface: Int32, InterfaceAddress)? {
+    guard payload.count >= MemoryLayout<ifaddrmsg>.size else { return nil }
+    let fixed = payload.loadUnaligned(as: ifaddrmsg.self)
+    let attributes = Attributes(payload, after: MemoryLayout<ifaddrmsg>.size)
+    guard
+      let family = AddressFamily(number: Int32(fixed.ifa_family)),
+      let bytes = attributes.bytes(IFA_LOCAL) ?? attributes.bytes(IFA_ADDRESS), bytes.count == family.width / 8
+    else { return nil }
+    return (
+      Int32(bitPattern: fixed.ifa_index),
+      InterfaceAddress(address: IPAddress(family, bytes: bytes), prefix: Int(fixed.ifa_prefixlen))
+    )
+  }
 }
 
 struct Route: Sendable, Hashable {
@@ -208,6 +206,26 @@ struct Route: Sendable, Hashable {
   var metric: UInt32
   /// One of ours to another node's pods.
   var isPeers = false
+
+  /// - Parameter payload: of RTM_NEWROUTE or RTM_DELROUTE.
+  /// - Returns: nil for what is no unicast route of the main table; else also who made it (rtm_protocol).
+  static func read(_ payload: UnsafeRawBufferPointer) -> (Route, protocol: UInt8)? {
+    guard payload.count >= MemoryLayout<rtmsg>.size else { return nil }
+    let fixed = payload.loadUnaligned(as: rtmsg.self)
+    let attributes = Attributes(payload, after: MemoryLayout<rtmsg>.size)
+    let table = attributes.uint32(Int(RTA_TABLE.rawValue)) ?? UInt32(fixed.rtm_table)
+    guard
+      table == UInt32(RT_TABLE_MAIN.rawValue), Int(fixed.rtm_type) == Int(RTN_UNICAST),
+      let family = AddressFamily(number: Int32(fixed.rtm_family)), Int(fixed.rtm_dst_len) <= family.width
+    else { return nil }
+    let base = attributes.bytes(Int(RTA_DST.rawValue)).map { IPAddress(family, bytes: $0.prefix(family.width / 8)) }
+    let route = Route(
+      destination: AddressBlock(base ?? IPAddress(family, 0), prefix: Int(fixed.rtm_dst_len)),
+      interface: Int32(bitPattern: attributes.uint32(Int(RTA_OIF.rawValue)) ?? 0),
+      metric: attributes.uint32(Int(RTA_PRIORITY.rawValue)) ?? 0,
+      isPeers: fixed.rtm_protocol == RouteMessage.peerProtocol)
+    return (route, fixed.rtm_protocol)
+  }
 }
 
 struct Neighbour: Sendable, Hashable {

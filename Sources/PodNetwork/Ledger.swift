@@ -133,6 +133,12 @@ struct Ledger: Sendable {
       + pool.dropped.filter { $0.value.at + Self.patience <= now }.map(\.key)
   }
 
+  /// Gives those another `patience`.
+  mutating func postpone(_ indexes: [Int32], at now: Duration) {
+    for name in indexes.compactMap({ names[$0] }) where ports[name]?.detachedAt != nil { ports[name]?.detachedAt = now }
+    for index in indexes { pool.dropped[index]?.at = now }
+  }
+
   /// When `overdue` is worth asking next; nil: not until something is detached.
   var nextDeadline: Duration? {
     let leaving = ports.values.filter { $0.index != nil }.compactMap(\.detachedAt).min()
@@ -144,6 +150,14 @@ struct Ledger: Sendable {
     var live: [Identifier: AddressLease] = [:]
     for port in ports.values where port.detachedAt == nil { live[port.sandbox] = port.lease }
     return live
+  }
+
+  /// The live sandbox whose host end has this interface index.
+  func livePort(index: Int32) -> Port? { names[index].flatMap { livePort(named: $0) } }
+
+  /// The live sandbox whose host end has this name.
+  func livePort(named name: String) -> Port? {
+    ports[name].flatMap { $0.detachedAt == nil ? $0 : nil }
   }
 
   mutating func free(_ number: UInt32, at now: Duration) {

@@ -52,6 +52,8 @@ final class NamespaceMaker: Sendable {
   }
 
   private static func makeHere() throws(NetworkError) -> Namespace {
+    let failed = Failpoint.attachNamespace.reach()
+    guard failed == 0 else { throw .namespaceLimit(errno: failed) }
     guard cnetlink_unshare_network() == 0 else { throw .namespaceLimit(errno: errno) }
     let raw = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
     guard raw >= 0 else { throw .kernel("open", errno, "/proc/thread-self/ns/net") }

@@ -39,6 +39,9 @@ struct Attributes {
     bytes(type).flatMap { $0.count >= 4 ? $0.loadUnaligned(as: UInt32.self) : nil }
   }
 
+  /// A number in network order, as netfilter writes them.
+  func bigEndian(_ type: Int) -> UInt64? { bytes(type)?.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } }
+
   func uint8(_ type: Int) -> UInt8? { bytes(type)?.first }
 
   func string(_ type: Int) -> String? {
@@ -46,6 +49,19 @@ struct Attributes {
   }
 
   func nested(_ type: Int) -> Attributes? { bytes(type).map { Attributes($0) } }
+}
+
+/// The elements of an attribute that is a list: several of one type, which `Attributes` would take for one.
+func listed(_ bytes: UnsafeRawBufferPointer) -> [UnsafeRawBufferPointer] {
+  var found: [UnsafeRawBufferPointer] = []
+  var offset = 0
+  while bytes.count - offset >= 4 {
+    let length = Int(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+    guard length >= 4, length <= bytes.count - offset else { break }
+    found.append(UnsafeRawBufferPointer(rebasing: bytes[(offset + 4)..<(offset + length)]))
+    offset += (length + 3) & ~3
+  }
+  return found
 }
 
 /// What an NLMSG_ERROR says; errno 0 is an acknowledgement.

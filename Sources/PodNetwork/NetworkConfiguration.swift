@@ -70,6 +70,15 @@ package struct NetworkConfiguration: Sendable, Hashable {
     package var localhost = true
   }
 
+  /// What to do about other programs' chains at hook forward that drop what they do not know.
+  package enum ForwardAccept: String, Sendable, Hashable, CaseIterable {
+    /// Put accept rules for the bridge into them, marked by a comment; they go at uninstall.
+    case insert
+    /// Say so.
+    case warn
+    case off
+  }
+
   /// At most 12 characters, so that overflow bridges `-1`, `-2` have room.
   package var bridge = "podbr0"
   /// At most one of each family. The first address of each is the bridge's.
@@ -94,6 +103,7 @@ package struct NetworkConfiguration: Sendable, Hashable {
   package var hostPorts = HostPorts()
   package var addressing = Addressing.routed
   package var bridgeNfCall = BridgeNfCall.off
+  package var forwardAccept = ForwardAccept.warn
   /// Namespaces that are made in advance, each with an address; 0: none.
   package var pool = 8
   /// IFLA_GROUP of the pods' host ends; our mark on them.

@@ -22,6 +22,8 @@ package enum NetworkError: Error, Sendable, Equatable, CustomStringConvertible {
   case kernel(step: String, errno: Int32, object: String, detail: String)
   /// The kernel refused our rules, in nftables' words.
   case rules(String)
+  /// An attach took longer than it may; the step that was next.
+  case timeout(step: String, after: Duration)
   /// Not built yet.
   case unimplemented(String)
   /// `shutdown` was called.
@@ -43,8 +45,29 @@ package enum NetworkError: Error, Sendable, Equatable, CustomStringConvertible {
     case .kernel(let step, let errno, let object, let detail):
       "\(step) \(object): \(errnoName(errno))" + (detail.isEmpty ? "" : " (\(detail))")
     case .rules(let text): "nftables: \(text)"
+    case .timeout(let step, let after): "attach: no time left for step \"\(step)\" after \(after.components.seconds) s"
     case .unimplemented(let what): "\(what) is not implemented"
     case .closed: "the pod network is shut down"
+    }
+  }
+
+  /// The case's name for counters: snake_case, from a closed set.
+  package var kind: String {
+    switch self {
+    case .configuration: "configuration"
+    case .addressExhausted: "address_exhausted"
+    case .bridgeTaken: "bridge_taken"
+    case .interfaceTaken: "interface_taken"
+    case .bridgeFull: "bridge_full"
+    case .routeOverlap: "route_overlap"
+    case .namespaceLimit: "namespace_limit"
+    case .hostPortTaken: "host_port_taken"
+    case .portUnusable: "port_unusable"
+    case .kernel: "kernel"
+    case .rules: "rules"
+    case .timeout: "timeout"
+    case .unimplemented: "unimplemented"
+    case .closed: "closed"
     }
   }
 }

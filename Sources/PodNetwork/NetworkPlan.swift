@@ -108,6 +108,21 @@ struct NetworkPlan: Sendable {
     return nil
   }
 
+  /// - Returns: nil unless it is a MAC that a pod of this plan could have.
+  func number(of mac: MACAddress) -> UInt32? {
+    let value = mac.bytes.suffix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    let number = value &- (ipv4.map { UInt32(truncatingIfNeeded: $0.base.value) } ?? 0)
+    return hostNumbers.contains(number) && self.mac(number) == mac ? number : nil
+  }
+
+  /// - Returns: nil unless it is an address that a pod of this plan could have.
+  func number(of address: IPAddress) -> UInt32? {
+    guard let block = podBlocks.first(where: { $0.contains(address) }) else { return nil }
+    let number = address.value - block.base.value
+    guard number <= UInt128(hostNumbers.upperBound), hostNumbers.contains(UInt32(number)) else { return nil }
+    return UInt32(number)
+  }
+
   /// - Returns: nil unless it is a name that a pod of this plan's CIDRs could have.
   func number(ofInterface name: String) -> UInt32? {
     let prefix = configuration.interfacePrefix

@@ -3,8 +3,8 @@ internal import Glibc
 internal import RuntimeModel
 internal import Synchronization
 
-/// Listens to what the kernel tells about links and rules, and answers whether the network is as it should be. It only
-/// reads; what has to be written it hands to its owner.
+/// Listens to what the kernel tells about links, addresses, neighbours, routes and rules, and answers whether the network
+/// is as it should be. It only reads; what has to be written it hands to its owner.
 final class Observer: @unchecked Sendable {
   // The guard: everything but `jobs` and `signal`, which synchronize themselves, is touched by its one thread only,
   // and by `open` before that thread starts.
@@ -12,9 +12,24 @@ final class Observer: @unchecked Sendable {
     case linkGone(Int32)
     /// The kernel dropped messages; these links are there.
     case linksAre(Set<Int32>, known: Set<Int32>)
-    case rulesChanged
+    /// What the owner wants may not be there any more.
+    case doubt(RepairSchedule.Scope)
+    /// The kernel dropped messages (ENOBUFS): anything may have changed.
+    case dropped(RepairSchedule.Scope)
     /// The moment that `deadline` named has come.
     case deadline
+  }
+
+  /// What is asked and told, all on the observer's thread.
+  struct Owner: Sendable {
+    /// Asked before a dump, so that a link made meanwhile is not taken for gone.
+    var knownLinks: @Sendable () -> Set<Int32>
+    /// When to send `deadline`, on the clock of `bootTime`.
+    var deadline: @Sendable () -> Duration?
+    /// Whether a change is a reason to look at what is wanted.
+    var concerns: @Sendable (KernelChange) -> Bool
+    var concernsRules: @Sendable (RuleChange) -> Bool
+    var report: @Sendable (Event) -> Void
   }
 
   private let plan: NetworkPlan
@@ -29,23 +44,18 @@ final class Observer: @unchecked Sendable {
   init(plan: NetworkPlan) throws(NetworkError) {
     self.plan = plan
     // Room for the removal of 1000 pods at once.
+    let groups = [
+      RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+    ]
     events = try NetlinkSocket(
-      family: NETLINK_ROUTE, groups: [UInt32(RTNLGRP_LINK.rawValue)], receiveBuffer: 8 << 20)
+      family: NETLINK_ROUTE, groups: groups.map { UInt32($0.rawValue) }, receiveBuffer: 8 << 20)
     ruleEvents = try NetlinkSocket(family: NETLINK_NETFILTER, groups: [UInt32(NFNLGRP_NFTABLES.rawValue)])
     routes = try NetlinkSocket(family: NETLINK_ROUTE)
     netfilter = try NetlinkSocket(family: NETLINK_NETFILTER)
   }
 
-  /// - Parameters:
-  ///   - knownLinks: asked before a dump, so that a link made meanwhile is not taken for gone.
-  ///   - deadline: when to send `deadline`, on the clock of `bootTime`.
-  func start(
-    knownLinks: @escaping @Sendable () -> Set<Int32>, deadline: @escaping @Sendable () -> Duration?,
-    _ report: @escaping @Sendable (Event) -> Void
-  ) throws(NetworkError) {
-    let failed = startThread(named: "net-observer") { [self] in
-      serve(knownLinks: knownLinks, deadline: deadline, report)
-    }
+  func start(_ owner: Owner) throws(NetworkError) {
+    let failed = startThread(named: "net-observer") { [self] in serve(owner) }
     guard failed == 0 else { throw .kernel("start", failed, "thread net-observer") }
   }
 
@@ -71,9 +81,7 @@ final class Observer: @unchecked Sendable {
 
   // MARK: the thread
 
-  private func serve(
-    knownLinks: @Sendable () -> Set<Int32>, deadline: @Sendable () -> Duration?, _ report: @Sendable (Event) -> Void
-  ) {
+  private func serve(_ owner: Owner) {
     while true {
       let pending = jobs.withLock { jobs in
         defer { jobs.pending = [] }
@@ -82,26 +90,40 @@ final class Observer: @unchecked Sendable {
       for job in pending.pending { job(self) }
       if pending.isStopped { return }
       var waiting = [events.raw, ruleEvents.raw, signal.raw].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-      let timeout = deadline().map { milliseconds(until: $0) } ?? -1
-      if poll(&waiting, nfds_t(waiting.count), timeout) == 0 { report(.deadline) }
+      let deadline = owner.deadline()
+      poll(&waiting, nfds_t(waiting.count), deadline.map { milliseconds(until: $0) } ?? -1)
+      // Also while events come without end.
+      if let deadline, deadline <= bootTime() { owner.report(.deadline) }
       if waiting[2].revents != 0 { signal.clear() }
-      if waiting[0].revents != 0 { readLinkEvents(knownLinks, report) }
-      if waiting[1].revents != 0 {
-        _ = ruleEvents.drain { _, _ in }
-        report(.rulesChanged)
-      }
+      if waiting[0].revents != 0 { readEvents(owner) }
+      if waiting[1].revents != 0 { readRuleEvents(owner) }
     }
   }
 
-  private func readLinkEvents(_ knownLinks: @Sendable () -> Set<Int32>, _ report: @Sendable (Event) -> Void) {
+  private func readEvents(_ owner: Owner) {
+    var isDoubtful = false
     let isComplete = events.drain { header, payload in
-      if header.nlmsg_type == UInt16(RTM_DELLINK), let link = Link(payload) { report(.linkGone(link.index)) }
+      guard let change = KernelChange(header.nlmsg_type, payload) else { return }
+      if case .link(let link, isGone: true) = change { owner.report(.linkGone(link.index)) }
+      // Asked for each, since the owner remembers what it has seen.
+      if owner.concerns(change) { isDoubtful = true }
     }
+    if isDoubtful { owner.report(.doubt(.links)) }
     guard !isComplete else { return }
-    let known = knownLinks()
+    owner.report(.dropped(.links))
+    let known = owner.knownLinks()
     // A failed dump is tried again at the next event or deadline; nothing is declared gone on its account.
     guard let links = try? routes.links() else { return }
-    report(.linksAre(Set(links.map(\.index)), known: known))
+    owner.report(.linksAre(Set(links.map(\.index)), known: known))
+  }
+
+  private func readRuleEvents(_ owner: Owner) {
+    var isDoubtful = false
+    let isComplete = ruleEvents.drain { header, payload in
+      if let change = RuleChange(header.nlmsg_type, payload), owner.concernsRules(change) { isDoubtful = true }
+    }
+    if isDoubtful { owner.report(.doubt(.rules)) }
+    if !isComplete { owner.report(.dropped(.rules)) }
   }
 
   private func readiness(bridge: Int32, rules: RuleFingerprint) -> NetworkReadiness {

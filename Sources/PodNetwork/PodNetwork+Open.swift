@@ -11,17 +11,19 @@ extension PodNetwork {
   ///   - liveSandboxes: leases of all sandboxes that are not released; every other link of ours is removed.
   ///   - publishedPorts: host ports of those sandboxes.
   ///   - traffic: what else they asked for.
+  ///   - patience: how long an attach may take.
   ///   - logger: gets every sysctl written and everything repaired.
   /// - Throws: what is wrong with the configuration, or stands in the way on this node; nothing new is left behind.
   package static func open(
     _ configuration: NetworkConfiguration, liveSandboxes: [Identifier: AddressLease],
-    publishedPorts: [Identifier: [HostPort]] = [:], traffic: [Identifier: TrafficOptions] = [:], logger: Logger
+    publishedPorts: [Identifier: [HostPort]] = [:], traffic: [Identifier: TrafficOptions] = [:],
+    patience: Duration = .seconds(10), logger: Logger
   ) async throws(NetworkError) -> PodNetwork {
     try configuration.validated()
     let writer = try SerialThread(name: "net-writer")
     do throws(NetworkError) {
       let network = try await writer.run { () throws(NetworkError) in
-        try assemble(configuration, liveSandboxes, publishedPorts, traffic, writer, logger)
+        try assemble(configuration, liveSandboxes, publishedPorts, traffic, patience, writer, logger)
       }
       try network.startObserver()
       network.refill()
@@ -34,7 +36,7 @@ extension PodNetwork {
 
   private static func assemble(
     _ configuration: NetworkConfiguration, _ live: [Identifier: AddressLease], _ ports: [Identifier: [HostPort]],
-    _ traffic: [Identifier: TrafficOptions], _ writer: SerialThread, _ logger: Logger
+    _ traffic: [Identifier: TrafficOptions], _ patience: Duration, _ writer: SerialThread, _ logger: Logger
   ) throws(NetworkError) -> PodNetwork {
     let routes = try NetlinkSocket(family: NETLINK_ROUTE)
     let link = configuration.backend == .none ? nil : try UnderlayLink.find(configuration.underlay, routes)
@@ -51,7 +53,7 @@ extension PodNetwork {
       var report = NetworkReport()
       report.repairs = try host.ensureBridge(live: Array(live.values))
       try host.applySysctls()
-      let finding = try host.reconcile(live: live)
+      let finding = try host.reconcile(live: live, removing: true)
       report.removedLinks = finding.removed.filter { $0.alias != LinkAlias.spare }.map(\.name).sorted()
       report.lostSandboxes = finding.lost
       report.repairs += finding.repairs
@@ -65,14 +67,25 @@ extension PodNetwork {
       ledger.pool.size = configuration.pool
       host.adopt(traffic, live)
       try host.adopt(ledger.claims)
+      report.repairs += try host.repairRoutes()
+      _ = host.takeSysctlsWritten()
+      let chains = try host.forwardChains()
+      let forward = try host.adjustForwardChains(chains)
+      var watch = NetworkWatch(
+        now: bootTime(), port: host.port, settled: Set(finding.present.values.map(\.index)),
+        bridges: isNew ? [] : Set(host.bridges.values), forwardChains: chains)
+      watch.findings[.forwardDrop] = forward.findings
+      for repair in forward.repairs { logger.notice("network", metadata: ["added": "\(repair)"]) }
+      watch.findings[.bridgeNetfilter] = host.bridgeNetfilterFindings
       let peerSide = PeerSide(host: host)
       try peerSide.adoptNodes()
       let health = Health(bridges: host.bridges, rules: try host.replaceRules())
       let peers = try peerSide.open()
       log(report, plan, logger)
+      for finding in watch.findings.values.flatMap({ $0 }) { logger.warning("network: \(finding.text)") }
       let network = PodNetwork(
         report: report, host: host, peerSide: peerSide, peerWatch: peerWatch, writer: writer, observer: observer,
-        ledger: ledger, health: health, cursor: cursor)
+        ledger: ledger, health: health, watch: watch, cursor: cursor, patience: patience)
       try network.openPeers(peers)
       return network
     } catch {
@@ -135,14 +148,17 @@ extension PodNetwork {
 
   private func startObserver() throws(NetworkError) {
     try observer.start(
-      knownLinks: { [weak self] in self?.ledger.withLock { $0.indexes } ?? [] },
-      deadline: { [weak self] in self?.nextDeadline },
-      { [weak self] event in self?.received(event) })
+      Observer.Owner(
+        knownLinks: { [weak self] in self?.ledger.withLock { $0.indexes } ?? [] },
+        deadline: { [weak self] in self?.nextDeadline },
+        concerns: { [weak self] in self?.concerns($0) ?? false },
+        concernsRules: { [weak self] in self?.concerns($0) ?? false },
+        report: { [weak self] in self?.received($0) }))
   }
 
   private var nextDeadline: Duration? {
     let links = ledger.withLock { $0.nextDeadline }
-    let retry = health.withLock { $0.retryAt }
-    return [links, retry].compactMap { $0 }.min()
+    let look = watch.withLock { $0.schedule.deadline }
+    return [links, look].compactMap { $0 }.min()
   }
 }

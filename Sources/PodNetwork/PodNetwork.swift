@@ -19,14 +19,21 @@ package final class PodNetwork: Sendable {
   let maker = NamespaceMaker()
   let ledger: Mutex<Ledger>
   let health: Mutex<Health>
+  let watch: Mutex<NetworkWatch>
+  let tally = Mutex(NetworkCounters())
   let cursor: CursorFile?
   let peerSide: PeerSide
   let peerWatch: PeerWatch?
   let peerHealth = Mutex(PeerHealth())
+  /// How long an attach may take.
+  let patience: Duration
+  /// Losses of sandboxes, for one reader; ends with `shutdown`.
+  package let losses: AsyncStream<NetworkLoss>
+  let lossSink: AsyncStream<NetworkLoss>.Continuation
 
   init(
     report: NetworkReport, host: HostSide, peerSide: PeerSide, peerWatch: PeerWatch?, writer: SerialThread,
-    observer: Observer, ledger: Ledger, health: Health, cursor: CursorFile?
+    observer: Observer, ledger: Ledger, health: Health, watch: NetworkWatch, cursor: CursorFile?, patience: Duration
   ) {
     self.report = report
     self.plan = host.plan
@@ -36,12 +43,17 @@ package final class PodNetwork: Sendable {
     self.observer = observer
     self.ledger = Mutex(ledger)
     self.health = Mutex(health)
+    self.watch = Mutex(watch)
     self.cursor = cursor
     self.peerSide = peerSide
     self.peerWatch = peerWatch
+    self.patience = patience
+    // As many as a node has pods; one that nobody reads is told again by the report of the next `open`.
+    (losses, lossSink) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(4096))
   }
 
   deinit {
+    lossSink.finish()
     writer.stop()
     observer.stop()
     host.flows.stop()
@@ -83,12 +95,27 @@ package final class PodNetwork: Sendable {
   package func attach(
     sandbox: Identifier, lease: AddressLease, ports: [HostPort] = [], traffic: TrafficOptions = TrafficOptions()
   ) async throws(NetworkError) -> Attachment {
+    do throws(NetworkError) {
+      let attachment = try await attachUncounted(sandbox, lease, ports, traffic)
+      tally.withLock { $0.attached += 1 }
+      return attachment
+    } catch {
+      tally.withLock { $0.attachErrors[error.kind, default: 0] += 1 }
+      throw error
+    }
+  }
+
+  private func attachUncounted(
+    _ sandbox: Identifier, _ lease: AddressLease, _ ports: [HostPort], _ traffic: TrafficOptions
+  ) async throws(NetworkError) -> Attachment {
     guard let number = plan.number(of: lease), let mac = MACAddress(lease.mac) else {
       throw .configuration(key: "pod_cidrs", reason: "lease \(lease.addresses) is not of these blocks")
     }
     let published = try host.published(ports, lease)
     try claim(published, for: sandbox, lease)
-    let place = Place(sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published, traffic: traffic)
+    let place = Place(
+      sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published, traffic: traffic,
+      deadline: .now + patience)
     var total = Stopwatch()
     var watch = total
     let spare = ledger.withLock { $0.takeSpare(number) }
@@ -115,6 +142,12 @@ package final class PodNetwork: Sendable {
     var mac: MACAddress
     var ports: Set<PublishedPort>
     var traffic: TrafficOptions
+    /// When it gives up: between steps, since the kernel's calls are not to be interrupted.
+    var deadline: ContinuousClock.Instant
+
+    func check(_ step: String, _ patience: Duration) throws(NetworkError) {
+      if ContinuousClock.now > deadline { throw .timeout(step: step, after: patience) }
+    }
   }
 
   private func attach(_ place: Place, _ watch: Stopwatch) async -> Result<Attachment, NetworkError> {
@@ -161,16 +194,20 @@ package final class PodNetwork: Sendable {
   ) throws(NetworkError) -> Attachment {
     var watch = begun
     watch.lap("queue")
+    checkBridgeNetfilter()
     let (sandbox, lease) = (place.sandbox, place.lease)
+    try place.check("veth", patience)
     try host.fillPairs(for: place.number)
     let link = try makeVeth(lease, place.mac, namespace)
     ledger.withLock { $0.attached(sandbox, lease, number: place.number, link: link) }
     watch.lap("veth")
     do throws(NetworkError) {
+      try place.check("inside", patience)
       try host.configureInside(namespace.routes, link, lease)
       watch.lap("inside")
       try restrict(place, link.index)
       if place.traffic != TrafficOptions() { watch.lap("traffic") }
+      try place.check("host", patience)
       try host.connect(link, sandbox, lease, mac: place.mac, inside: namespace.routes)
       watch.lap("host")
     } catch {
@@ -186,6 +223,7 @@ package final class PodNetwork: Sendable {
   private func put(_ spare: SparePod, at place: Place, _ begun: Stopwatch) throws(NetworkError) -> Attachment? {
     var watch = begun
     watch.lap("queue")
+    checkBridgeNetfilter()
     guard let namespace = spare.namespace else { return nil }
     if place.traffic != TrafficOptions() {
       guard restrict(spare, place) else { return nil }
@@ -202,8 +240,10 @@ package final class PodNetwork: Sendable {
   ) throws(NetworkError) -> Attachment {
     var watch = begun
     do throws(NetworkError) {
+      try place.check("ports", patience)
       try host.publish(place.ports, for: place.sandbox)
       if !place.ports.isEmpty { watch.lap("ports") }
+      try Failpoint.attachDone.pass("attach", "sandbox \(place.sandbox.short)")
     } catch {
       release(place.sandbox, place.lease)
       throw error
@@ -279,12 +319,14 @@ package final class PodNetwork: Sendable {
 
   /// On the writer's thread.
   private func release(_ sandbox: Identifier, _ lease: AddressLease) {
+    Failpoint.detachMark.reach()
     let (action, ports) = ledger.withLock { ledger in
       (
         ledger.detached(sandbox, lease, number: plan.number(of: lease), at: bootTime()),
         ledger.claims.release(sandbox)
       )
     }
+    Failpoint.detachPorts.reach()
     host.withdraw(ports, of: sandbox)
     // Not what a later sandbox with this address has.
     if action != .nothing {
@@ -292,7 +334,10 @@ package final class PodNetwork: Sendable {
       noteRules()
     }
     guard case .cut(let index, let bridge) = action else { return }
+    tally.withLock { $0.detached += 1 }
+    Failpoint.detachCut.reach()
     host.cut(index, bridge: bridge, lease)
+    Failpoint.detachDone.reach()
     observer.wake()
   }
 
@@ -315,6 +360,7 @@ package final class PodNetwork: Sendable {
   package func shutdown() async {
     health.withLock { $0.isClosed = true }
     dropSpares(forGood: true)
+    lossSink.finish()
     observer.stop()
     peerWatch?.wake()
     writer.stop()
@@ -328,37 +374,10 @@ package final class PodNetwork: Sendable {
       try host.remove(try host.routes.links().filter { host.isOurs($0) || host.isShaper($0) }.map(\.index))
       try peerSide.remove()
       try host.removeRules()
+      try host.removeForwardRules()
       try host.removeBridge()
     }
     await shutdown()
-  }
-}
-
-/// What we last knew about the network's state.
-struct Health: Sendable {
-  /// Interface indexes of our bridges by number.
-  var bridges: [Int: Int32]
-  var rules: RuleFingerprint
-  var known: (readiness: NetworkReadiness, at: ContinuousClock.Instant)?
-  /// Grows with every event that makes `known` doubtful.
-  var epoch = 0
-  /// When a failed repair is tried again.
-  var retryAt: Duration?
-  /// From here on nothing is repaired.
-  var isClosed = false
-
-  var bridge: Int32 { bridges[0] ?? 0 }
-
-  /// What was made just now.
-  mutating func now(_ bridges: [Int: Int32], _ rules: RuleFingerprint?) {
-    self.bridges = bridges
-    if let rules { self.rules = rules }
-    doubt()
-  }
-
-  mutating func doubt() {
-    epoch += 1
-    known = nil
   }
 }
 

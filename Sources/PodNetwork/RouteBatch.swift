@@ -1,5 +1,6 @@
 internal import CNetlink
 internal import Glibc
+internal import LinuxSystem
 
 /// Requests to rtnetlink that go out in one send, made by libnl-route-3.
 final class RouteBatch {
@@ -58,12 +59,33 @@ final class RouteBatch {
   }
 }
 
+extension Failpoint {
+  /// - Throws: `kernel` for this step, where a test lets it fail.
+  func pass(_ step: String, _ object: String) throws(NetworkError) {
+    let failed = reach()
+    if failed != 0 { throw .kernel(step, failed, object, "failpoint") }
+  }
+}
+
 extension NetlinkSocket {
   /// Sends the batch; any failure is thrown, the messages after it were carried out all the same.
   @discardableResult
   func run(_ batch: RouteBatch) throws(NetworkError) -> [RouteBatch.Outcome] {
     let outcomes = try execute(batch)
     if let failure = batch.failure(outcomes) { throw failure }
+    return outcomes
+  }
+
+  /// As `run`, at a place where a test may let it fail: then all is carried out, and the last message counts as refused.
+  @discardableResult
+  func run(
+    _ point: Failpoint, _ build: (RouteBatch) throws(NetworkError) -> Void
+  ) throws(NetworkError) -> [RouteBatch.Outcome] {
+    let batch = RouteBatch()
+    try build(batch)
+    let failed = point.reach()
+    let outcomes = try run(batch)
+    if failed != 0, let last = batch.entries.last { throw .kernel(last.step, failed, last.object, "failpoint") }
     return outcomes
   }
 

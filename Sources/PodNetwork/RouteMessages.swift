@@ -216,6 +216,35 @@ enum RouteMessage {
     return built { rtnl_route_build_add_request(route, NLM_F_CREATE | NLM_F_EXCL, $0) }
   }
 
+  /// The route to the block that an interface's address belongs to, as the kernel itself makes it with the address.
+  static func connectedRoute(_ index: Int32, _ block: AddressBlock, _ source: IPAddress) -> OpaquePointer? {
+    guard
+      let route = rtnl_route_alloc(), let hop = rtnl_route_nh_alloc(), let from = nlAddress(source, prefix: nil),
+      let destination = nlAddress(block.base, prefix: block.prefix)
+    else { return nil }
+    defer {
+      nl_addr_put(from)
+      nl_addr_put(destination)
+      rtnl_route_put(route)
+    }
+    rtnl_route_set_family(route, UInt8(block.family.number))
+    rtnl_route_set_dst(route, destination)
+    rtnl_route_set_table(route, UInt32(RT_TABLE_MAIN.rawValue))
+    rtnl_route_set_scope(route, UInt8(block.family == .ipv4 ? RT_SCOPE_LINK.rawValue : RT_SCOPE_UNIVERSE.rawValue))
+    rtnl_route_set_protocol(route, UInt8(RTPROT_KERNEL))
+    if block.family == .ipv4 {
+      rtnl_route_set_pref_src(route, from)
+    } else {
+      rtnl_route_set_priority(route, connectedPriority)
+    }
+    rtnl_route_nh_set_ifindex(hop, index)
+    rtnl_route_add_nexthop(route, hop)
+    return built { rtnl_route_build_add_request(route, NLM_F_CREATE | NLM_F_EXCL, $0) }
+  }
+
+  /// IP6_RT_PRIO_ADDRCONF of the kernel.
+  private static let connectedPriority: UInt32 = 256
+
   // MARK: pieces
 
   static func built(_ make: (UnsafeMutablePointer<OpaquePointer?>) -> Int32) -> OpaquePointer? {

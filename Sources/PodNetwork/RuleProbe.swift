@@ -25,7 +25,7 @@ struct RuleFingerprint: Sendable, Equatable {
         let attributes = Attributes(payload, after: MemoryLayout<nfgenmsg>.size)
         guard attributes.string(Int(NFTA_RULE_TABLE.rawValue)) == table else { return }
         let chain = attributes.string(Int(NFTA_RULE_CHAIN.rawValue)) ?? ""
-        let handle = attributes.bytes(Int(NFTA_RULE_HANDLE.rawValue))?.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } ?? 0
+        let handle = attributes.bigEndian(Int(NFTA_RULE_HANDLE.rawValue)) ?? 0
         found.insert("\(table) \(chain) \(handle)")
       }
       rules.formUnion(found)
@@ -34,10 +34,6 @@ struct RuleFingerprint: Sendable, Equatable {
   }
 
   private static func request(_ family: UInt8, _ table: String) -> [UInt8] {
-    let name = Array(table.utf8) + [0]
-    let length = UInt16(4 + name.count)
-    let attribute = (length, UInt16(NFTA_RULE_TABLE.rawValue))
-    return [family, 0, 0, 0] + withUnsafeBytes(of: attribute) { Array($0) } + name
-      + [UInt8](repeating: 0, count: -name.count & 3)
+    [family, 0, 0, 0] + netfilterText(UInt16(NFTA_RULE_TABLE.rawValue), table)
   }
 }

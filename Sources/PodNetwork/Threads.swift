@@ -78,6 +78,9 @@ final class SerialThread: Sendable {
     return isAccepted
   }
 
+  /// Jobs that have not begun.
+  var waiting: Int { state.withLock { $0.jobs.count } }
+
   /// Lets the thread end once what was asked before is done.
   func stop() {
     state.withLock { $0.phase = .stopping }

@@ -18,8 +18,9 @@ struct ConfigurationFile {
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
-    "backend", "bridge_nf_call", "group_id", "interface_prefix", "pool", "underlay", "vxlan", "node_name", "nodes",
-    "provider", "cni", "masquerade6", "source_ips", "isolation", "internal", "direct_access", "host_ports",
+    "backend", "bridge_nf_call", "forward_accept", "group_id", "interface_prefix", "pool", "underlay", "vxlan",
+    "node_name", "nodes", "provider", "cni", "masquerade6", "source_ips", "isolation", "internal", "direct_access",
+    "host_ports",
   ]
   private static let pluginKeys: Set<String> = ["conf_dir", "bin_dirs", "cache_dir"]
   private static let hostPortKeys: Set<String> = ["reserve", "localhost"]
@@ -87,6 +88,7 @@ struct ConfigurationFile {
     network.bridgeNfCall = try table.choice("bridge_nf_call") ?? network.bridgeNfCall
     network.underlay = try table.string("underlay")
     if let vxlan = try table.table("vxlan") { network.vxlan = try vxlan.tunnel() }
+    network.forwardAccept = try table.choice("forward_accept") ?? network.forwardAccept
     do throws(NetworkError) {
       try network.validated(awaitsPodCIDRs: true)
     } catch {

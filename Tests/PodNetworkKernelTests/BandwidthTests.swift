@@ -103,7 +103,7 @@ extension KernelTests {
         }
         #expect(try await arriving(pod, other) == 0)
         let third = try await open()
-        #expect(third.report.repairs == ["bandwidth limit of \(pod.lease.hostInterface)"])
+        #expect(third.report.repairs.map(\.text) == ["bandwidth limit of \(pod.lease.hostInterface)"])
         #expect((1..<Self.packets / 2).contains(try await arriving(pod, other)))
         await third.detach(sandbox: pod.id, lease: pod.lease)
         await third.shutdown()

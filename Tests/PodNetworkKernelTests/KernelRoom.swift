@@ -38,11 +38,11 @@ enum KernelRoom {
 
   /// Runs `body` with a fresh network, and removes everything afterwards.
   static func withNetwork(
-    _ configuration: NetworkConfiguration = configuration(), logger: Logger = logger,
+    _ configuration: NetworkConfiguration = configuration(), patience: Duration = .seconds(10), logger: Logger = logger,
     _ body: (PodNetwork) async throws -> Void
   ) async throws {
     try require()
-    let network = try await PodNetwork.open(configuration, liveSandboxes: [:], logger: logger)
+    let network = try await PodNetwork.open(configuration, liveSandboxes: [:], patience: patience, logger: logger)
     let result: Result<Void, any Error>
     do {
       result = .success(try await body(network))

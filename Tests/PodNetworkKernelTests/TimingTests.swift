@@ -18,6 +18,10 @@ extension KernelTests {
           let missing = count - pods.count
           while pods.count < count { pods.append(try await Pod(network)) }
           if missing > 0 { print("\(missing) pods attached in \(ContinuousClock.now - begin)") }
+          // What attaching makes the kernel tell must not be taken for somebody else's doing: no look but the one at the
+          // start, after our own rules, and that of each further block of pairs.
+          #expect(network.counters.looks <= 3 && network.counters.repairs.isEmpty)
+          try await look(network)
           try await sample(network, "without the pool, \(count) pods")
           network.ledger.withLock { $0.pool.size = 8 }
           network.refill()
@@ -28,6 +32,18 @@ extension KernelTests {
           }
         }
       }
+    }
+
+    private func look(_ network: PodNetwork) async throws {
+      let live = network.ledger.withLock { $0.live }
+      let begin = ContinuousClock.now
+      try await network.writer.run { [host = network.host] () throws(NetworkError) in
+        _ = try host.ensureBridge(live: Array(live.values))
+        try host.applySysctls()
+        _ = try host.reconcile(live: live, removing: false)
+        _ = try host.repairRoutes()
+      }
+      print("a look at \(live.count) pods: \(ContinuousClock.now - begin)")
     }
 
     private func sample(_ network: PodNetwork, _ text: String) async throws {

@@ -74,6 +74,7 @@ extension NetworkError: RPCErrorConvertible {
     case .portUnusable, .configuration: .invalidArgument
     case .unimplemented: .unimplemented
     case .closed: .unavailable
+    case .timeout: .deadlineExceeded
     case .kernel, .rules: .internalError
     }
   }

@@ -48,6 +48,7 @@ extension Daemon {
       _ = try defaultSeccomp(capabilities: CapabilitySet(Runtime_V1_Capability(), available: availableCapabilities))
     }
     try await Recovery(daemon: self).run((records.sandboxes, records.containers))
+    followLosses()
     try await compiled
     recovered.open()
   }

@@ -41,6 +41,7 @@ struct ExitFollower: Sendable {
   private func record(_ exit: Swiftlet_Shim_V1_Exit) async throws {
     guard !exit.containerID.isEmpty else {
       daemon.logger.info("pause has ended", metadata: ["sandbox": "\(sandbox.id)"])
+      if sandbox.isReady { sandbox.isNotReady(because: "pause has ended") }
       try await daemon.save(sandbox) { $0.state = .notReady }
       return
     }
@@ -53,6 +54,7 @@ struct ExitFollower: Sendable {
   private func shimIsGone() async {
     guard sandbox.shim === shim, sandbox.isReady else { return }
     daemon.logger.error("the shim has died; its pod is ended", metadata: ["sandbox": "\(sandbox.id)"])
+    sandbox.isNotReady(because: "the shim has died")
     sandbox.connect(nil)
     do {
       try await daemon.save(sandbox) { $0.state = .notReady }

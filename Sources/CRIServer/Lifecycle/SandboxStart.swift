@@ -26,6 +26,7 @@ struct SandboxStart: Sendable {
       throw error
     }
     sandbox.show()
+    Failpoint.runAnswer.reach()
     daemon.logger.info(
       "sandbox is ready",
       metadata: ["sandbox": "\(sandbox.id)", "pod": "\(plan.subject)", "stages": "\(stages.summary)"])
@@ -46,6 +47,7 @@ struct SandboxStart: Sendable {
       if !plan.namespaces.hasHostNetwork { record.lease = try daemon.network.reserveLease() }
       do {
         let row = record
+        try Failpoint.runLeased.pass()
         try await daemon.threads.run { [daemon] in try daemon.store.insert(row) }
       } catch {
         if let lease = record.lease { daemon.network.giveBack(lease) }
@@ -60,17 +62,20 @@ struct SandboxStart: Sendable {
   }
 
   private func bringUp(_ sandbox: Sandbox) async throws {
+    try Failpoint.runRecorded.pass()
     stages.begin("attach network, start shim")
     async let attachment = attach(sandbox)
     let shim = try await startShim(sandbox)
     let network = try await attachment
     try await note(network, sandbox)
     stages.begin("start pause")
+    try Failpoint.runPause.pass()
     let answer = try await shim.startSandbox(request(sandbox), networkNamespace: network?.namespace.raw)
     for warning in answer.warnings {
       daemon.logger.notice("sandbox start", metadata: ["sandbox": "\(sandbox.id)", "warning": "\(warning)"])
     }
     stages.begin("write record")
+    try Failpoint.runReady.pass()
     try await daemon.save(sandbox) { record in
       record.state = .ready
       record.pause = ProcessIdentity(pid: answer.pausePid, startTime: answer.pauseStartTime)
@@ -99,10 +104,12 @@ struct SandboxStart: Sendable {
     let plan = plan
     let daemon = daemon
     let process = try await daemon.threads.run {
+      try Failpoint.runShim.pass()
       try files.write(
         hostname: plan.hostname, dns: plan.config.hasDnsConfig ? plan.config.dnsConfig : nil,
         addresses: sandbox.record.lease?.addresses ?? [])
       let cgroup = try daemon.cgroups.create(path: "\(plan.cgroupParent)/\(sandbox.id)")
+      try Failpoint.runSpawn.pass()
       return try ShimProcess.spawn(
         binary: daemon.configuration.shimPath, sandbox: sandbox.id, directory: files.directory, cgroup: cgroup)
     }

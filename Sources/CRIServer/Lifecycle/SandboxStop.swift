@@ -16,6 +16,7 @@ struct SandboxStop: Sendable {
   /// StopPodSandbox: no container runs and nothing of the pod is left when it returns; the record stays.
   func stop() async throws {
     guard !sandbox.record.isReleased else { return }
+    try Failpoint.stopMark.pass()
     try await daemon.save(sandbox) { $0.state = .notReady }
     try await release()
   }
@@ -34,13 +35,27 @@ struct SandboxStop: Sendable {
         failure = failure ?? error
       }
     }
+    Failpoint.stopNetwork.reach()
     // First: the end of pause takes the link along, and the network would count that as a loss.
     await attempt("detach network") { try await daemon.network.detach(sandbox) }
-    await attempt("end processes") { try await endProcesses() }
-    await attempt("settle containers") { try await settleContainers() }
-    await attempt("remove cgroups") { try await removeCgroups() }
-    await attempt("remove files") { try await removeFiles() }
+    await attempt("end processes") {
+      try Failpoint.stopProcesses.pass()
+      try await endProcesses()
+    }
+    await attempt("settle containers") {
+      try Failpoint.stopContainers.pass()
+      try await settleContainers()
+    }
+    await attempt("remove cgroups") {
+      try Failpoint.stopCgroups.pass()
+      try await removeCgroups()
+    }
+    await attempt("remove files") {
+      try Failpoint.stopFiles.pass()
+      try await removeFiles()
+    }
     if let failure { throw failure }
+    try Failpoint.stopRecord.pass()
     try await daemon.save(sandbox) { record in
       record.state = .notReady
       record.lease = nil
@@ -122,6 +137,7 @@ extension Daemon {
   /// Removes a sandbox's record and its place in memory.
   func forget(_ sandbox: Sandbox) async throws {
     let id = sandbox.id
+    try Failpoint.removeRecord.pass()
     try await threads.run { [store] in try store.remove(sandbox: id) }
     sandbox.markRemoved()
     sandboxes.remove(id: id, name: sandbox.record.metadata.key)

@@ -38,6 +38,9 @@ final class NodeNetwork: Sendable {
   private let state = Mutex(State())
   /// Whatever replaces the network or its peers comes one after the other.
   private let lane = Lane()
+  /// Sandboxes that have lost their network, for one reader; ends with ``close()``.
+  let losses: AsyncStream<NetworkLoss>
+  private let lossSink: AsyncStream<NetworkLoss>.Continuation
 
   init(
     _ configuration: DaemonConfiguration, logger: Logger, sandboxes: @escaping @Sendable () async throws -> Sandboxes
@@ -48,6 +51,7 @@ final class NodeNetwork: Sendable {
     blocksFile = PodBlocksFile(directory: configuration.network.stateDirectory)
     self.sandboxes = sandboxes
     self.logger = logger
+    (losses, lossSink) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(4096))
   }
 
   // MARK: life
@@ -74,15 +78,24 @@ final class NodeNetwork: Sendable {
     }
     following?.cancel()
     await network?.shutdown()
+    lossSink.finish()
   }
 
   private func makeNetwork(_ blocks: [String]) async throws -> PodNetwork {
     var configuration = configuration
     configuration.podCIDRs = blocks
     let sandboxes = try await sandboxes()
-    return try await PodNetwork.open(
+    let network = try await PodNetwork.open(
       configuration, liveSandboxes: sandboxes.leases, publishedPorts: sandboxes.ports, traffic: sandboxes.traffic,
       logger: logger)
+    for sandbox in network.report.lostSandboxes {
+      lossSink.yield(NetworkLoss(sandbox: sandbox, reason: "its network interface went while no daemon ran"))
+    }
+    // Ends with the network's stream.
+    Task { [losses = network.losses, lossSink] in
+      for await loss in losses { lossSink.yield(loss) }
+    }
+    return network
   }
 
   // MARK: use

@@ -18,6 +18,7 @@ final class Sandbox: Sendable {
     var isListed: Bool
     var isRemoved = false
     var attachSteps: [(name: String, duration: Duration)] = []
+    var notReadyReason = ""
   }
 
   private let state: Mutex<State>
@@ -42,6 +43,9 @@ final class Sandbox: Sendable {
     "sandbox \(config.metadata.namespace)/\(config.metadata.name) (\(id.short))"
   }
 
+  /// Why it is not ready although nobody stopped it, in prose; empty where that is not known.
+  var notReadyReason: String { state.withLock { $0.notReadyReason } }
+  func isNotReady(because reason: String) { state.withLock { $0.notReadyReason = reason } }
   /// Changes the record in memory. Who calls this writes the result to the store.
   func update(_ change: (inout SandboxRecord) -> Void) -> SandboxRecord {
     state.withLock { state in

@@ -58,11 +58,14 @@ extension Sandbox {
       var hostInterface: String?
       var mac: String?
       var cgroupParent: String
+      /// Why it is not ready although nobody stopped it.
+      var reason: String?
     }
     let record = record
     let details = Details(
       pid: record.pause?.pid ?? 0, shimPid: record.shim?.pid ?? 0, hostInterface: record.lease?.hostInterface,
-      mac: record.lease?.mac, cgroupParent: record.cgroupParent)
+      mac: record.lease?.mac, cgroupParent: record.cgroupParent,
+      reason: notReadyReason.isEmpty ? nil : notReadyReason)
     return try verboseText(details)
   }
 }

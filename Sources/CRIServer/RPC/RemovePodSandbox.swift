@@ -1,5 +1,6 @@
 import CRIProtocol
 import GRPCCore
+import LinuxSystem
 import Logging
 import RuntimeModel
 
@@ -24,6 +25,7 @@ extension Daemon {
       try await ContainerRemoval(daemon: self, container: container).run()
     }
     try await forget(sandbox)
+    Failpoint.removeAnswer.reach()
     logger.info("sandbox is removed", metadata: ["sandbox": "\(sandbox.id)"])
   }
 }

@@ -65,11 +65,19 @@ extension Daemon {
       var cgroupParent: String
       var bridge: String
       var podCIDRs: [String]
+      var findings: [Finding]
     }
+    struct Finding: Encodable {
+      var kind: String
+      var object: String
+      var text: String
+    }
+    let findings = (try? nodeNetwork?.current)?.findings() ?? []
     let description = Description(
       rootDir: configuration.root, stateDir: configuration.state, socket: configuration.socket,
       cgroupParent: configuration.cgroupParent, bridge: configuration.network.bridge,
-      podCIDRs: nodeNetwork?.podBlocks ?? [])
+      podCIDRs: nodeNetwork?.podBlocks ?? [],
+      findings: findings.map { Finding(kind: $0.kind.rawValue, object: $0.object, text: $0.text) })
     return try verboseText(description)
   }
 }

@@ -1,5 +1,6 @@
 import CRIProtocol
 import GRPCCore
+import LinuxSystem
 import RuntimeModel
 
 extension RuntimeService {
@@ -12,6 +13,7 @@ extension RuntimeService {
     if let sandbox = try daemon.sandboxes.find(request.podSandboxID, field: "pod_sandbox_id"), sandbox.isListed {
       let stop = SandboxStop(daemon: daemon, sandbox: sandbox)
       try await Task { try await sandbox.lane.run { try await stop.stop() } }.value
+      Failpoint.stopAnswer.reach()
     }
     return Runtime_V1_StopPodSandboxResponse()
   }

@@ -69,6 +69,9 @@ extension PodNetwork {
       }
       return health
     }
+    if isRepair && !outcome.changes.isEmpty {
+      tally.withLock { $0.repairs[.peer, default: 0] += outcome.changes.count }
+    }
     for change in outcome.changes {
       if isRepair {
         logger.notice("network repaired", metadata: ["what": "\(change)"])
