@@ -222,3 +222,27 @@ def test_drops_and_limits_are_shown(swiftlet, daemon, cri):
 
     wait.until(counted, "both in the counters")
     assert "podnet_incoming_dropped" in swiftlet("net")
+
+
+def test_repairs_and_chains_in_the_way(swiftlet, daemon, pod):
+    """What was put back is counted; a chain of somebody else that drops pods' packets is shown."""
+    node = daemon.node.inside
+    shown = by_name(swiftlet.json("net"))[pod.config.metadata.name]
+    counter = 'podnet_repairs{kind="forwarding_entry"}'
+    before = swiftlet.json("net")["counters"][counter]
+    node.run("bridge", "fdb", "del", shown["mac"], "dev", shown["hostInterface"], "master")
+    wait.until(lambda: swiftlet.json("net")["counters"][counter] > before, "the repair", 10)
+    assert by_name(swiftlet.json("net"))[pod.config.metadata.name]["drift"] == []
+    assert "podnet_repairs" in swiftlet("net")
+    assert swiftlet.json("net")["foreignChains"] == []
+    node.run("nft", "add table ip other; add chain ip other stop { type filter hook forward priority 5; policy drop; }")
+    try:
+        def chains():
+            return swiftlet.json("net")["foreignChains"]
+
+        (chain,) = wait.until(chains, "the chain", 10)
+        assert (chain["family"], chain["table"], chain["chain"]) == ("ip", "other", "stop") and chain["note"]
+        assert "chain ip other stop" in swiftlet("net")
+    finally:
+        node.run("nft", "delete", "table", "ip", "other")
+    wait.until(lambda: swiftlet.json("net")["foreignChains"] == [], "the end of the finding", 10)

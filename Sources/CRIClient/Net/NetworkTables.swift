@@ -99,7 +99,10 @@ enum NetworkTables {
   private static func drops(_ network: Swiftlet_V1_NetworkResponse) -> Table {
     var table = Table("COUNTER", "COUNT")
     let shown = ["podnet_spoof_dropped", "podnet_incoming_dropped", "podnet_masq_packets"]
-    for metric in network.metrics where shown.contains(metric.name) || metric.name == "podnet_attach_errors" {
+    for metric in network.metrics
+    where shown.contains(metric.name) || metric.name == "podnet_attach_errors"
+      || (metric.name == "podnet_repairs" && metric.value > 0)
+    {
       table.add(Table.Cell(NetworkMetrics.sample(metric)), Table.Cell(NetworkMetrics.value(metric.value).json()))
     }
     for chain in network.foreignChains {

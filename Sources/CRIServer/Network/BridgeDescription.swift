@@ -27,6 +27,10 @@ extension BridgeProvider {
     response.peers = current.peers.map { $0.message(isSilent: silent.contains($0.record.name), overview.peerRoutes) }
     response.metrics = overview.metrics.map(\.message) + Self.metrics(response.peers)
     response.metrics += try await current.ruleCounters().metrics.map(\.message)
+    response.metrics += current.counters.metrics.map(\.message)
+    let findings = current.findings()
+    response.foreignChains = findings.compactMap(\.chain)
+    response.findings = findings.filter { $0.chain == nil }.map(\.message)
   }
 
   private static func metrics(_ peers: [Swiftlet_V1_NetworkPeer]) -> [Swiftlet_V1_NetworkMetric] {
@@ -140,6 +144,26 @@ extension NetworkMetric {
     message.value = value
     message.kind = kind.rawValue
     message.help = help
+    return message
+  }
+}
+
+extension NetworkFinding {
+  /// Of a chain in our packets' way; nil for every other finding.
+  fileprivate var chain: Swiftlet_V1_ForeignChain? {
+    let words = object.split(separator: " ", maxSplits: 2).map(String.init)
+    guard kind == .forwardDrop, words.count == 3 else { return nil }
+    var message = Swiftlet_V1_ForeignChain()
+    (message.family, message.table, message.chain) = (words[0], words[1], words[2])
+    message.note = text
+    return message
+  }
+
+  fileprivate var message: Swiftlet_V1_NetworkFinding {
+    var message = Swiftlet_V1_NetworkFinding()
+    message.kind = kind.rawValue
+    message.object = object
+    message.action = text
     return message
   }
 }
