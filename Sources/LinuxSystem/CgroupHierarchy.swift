@@ -146,6 +146,8 @@ package struct CgroupHierarchy: Sendable, Hashable {
     // Groups below ones of ours are born filled: see clone_children.
     let mems = try readSmallFile("\(directory)/cpuset.mems", limit: 65_536)
     if mems.contains(where: { $0 > 0x20 }) { return }
+    // The one above may be another thread's, made a moment ago and not filled yet. The topmost always is.
+    if let slash = parent.lastIndex(of: "/") { try inheritCpuset(from: String(parent[..<slash]), to: parent) }
     for file in ["cpuset.cpus", "cpuset.mems"] {
       let value = try readSmallFile("\(parent)/\(file)", limit: 65_536)
       let text = String(decoding: value.prefix { $0 > 0x20 }, as: UTF8.self)

@@ -141,6 +141,27 @@ struct CgroupKernelTests {
     }
   }
 
+  /// The first pods below a new parent come at the same moment; on v1 a group with an empty cpuset takes no process.
+  @Test func `groups made side by side below a new one have processors and memory`() async throws {
+    try requireRoot()
+    let hierarchy = try Cgroup.mounted()
+    guard hierarchy.controllers["cpuset"] != nil else { return }
+    let pool = BlockingPool(threads: 8)
+    for round in 0..<25 {
+      let parent = "/swiftlet-test-\(getpid())-race-\(round)"
+      defer { try? hierarchy.cgroup(at: parent).remove() }
+      try await withThrowingTaskGroup(of: Cgroup.self) { group in
+        for index in 0..<8 {
+          group.addTask { try await pool.run { try hierarchy.create(path: "\(parent)/\(index)") } }
+        }
+        for try await made in group {
+          let mems = try read(made, "cpuset", "cpuset.mems")
+          #expect(!mems.isEmpty)
+        }
+      }
+    }
+  }
+
   @Test func `a busy group is not removed, a group with groups in it is`() throws {
     let scratch = try ScratchCgroup()
     let sleeper = try start("exec sleep 100", in: scratch.cgroup)
