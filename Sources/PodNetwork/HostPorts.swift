@@ -17,7 +17,9 @@ extension HostSide {
     guard !ports.isEmpty else { return }
     do throws(NetworkError) {
       if plan.configuration.hostPorts.reserve {
-        reservations[sandbox] = try ports.map { port throws(NetworkError) in try Self.reserve(port) }
+        for port in ports {
+          if let socket = try Self.reserve(port) { reservations[sandbox, default: []].append(socket) }
+        }
       }
       try allowLoopback()
       try Failpoint.attachPorts.pass("publish host ports of", "sandbox \(sandbox.short)")
@@ -63,7 +65,7 @@ extension HostSide {
     for (sandbox, ports) in claims.owners {
       for port in ports {
         do throws(NetworkError) {
-          reservations[sandbox, default: []].append(try Self.reserve(port))
+          if let socket = try Self.reserve(port) { reservations[sandbox, default: []].append(socket) }
         } catch {
           logger.warning("host port of a running pod is also a process's", metadata: ["error": "\(error)"])
         }
@@ -83,24 +85,23 @@ extension HostSide {
   }
 
   /// A socket that is bound, but neither listens nor reads: another listener fails with EADDRINUSE.
-  private static func reserve(_ port: PublishedPort) throws(NetworkError) -> SharedFD {
+  /// - Returns: nil where the kernel has no sockets of the protocol.
+  private static func reserve(_ port: PublishedPort) throws(NetworkError) -> SharedFD? {
     let family = port.podAddress.family
     let kind = port.transport == .udp ? SOCK_DGRAM : SOCK_STREAM
     let number = Int32(port.transport == .sctp ? IPPROTO_SCTP : port.transport == .udp ? IPPROTO_UDP : IPPROTO_TCP)
     let raw = socket(family.number, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue), number)
-    if raw < 0 && port.transport == .sctp {
-      // A kernel without SCTP sockets has nobody who could take the port.
-      return SharedFD(OwnedFD(owning: cnetlink_eventfd()))
-    }
+    // A kernel without SCTP sockets has nobody who could take the port.
+    if raw < 0, port.transport == .sctp, [EPROTONOSUPPORT, ESOCKTNOSUPPORT].contains(errno) { return nil }
     guard raw >= 0 else { throw .kernel("reserve host port", errno, port.place) }
-    let socket = SharedFD(OwnedFD(owning: raw))
+    let socket = OwnedFD(owning: raw)
     var one: Int32 = 1
     if family == .ipv6 { setsockopt(raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, 4) }
     let failed = bindSocket(raw, port.hostAddress ?? IPAddress(family, 0), port.hostPort)
     if failed == EADDRINUSE { throw .hostPortTaken(port: port.place, owner: "a process of the node") }
     if failed == EADDRNOTAVAIL { throw .portUnusable("host port \(port.place) is on an address the node has not") }
     guard failed == 0 else { throw .kernel("reserve host port", failed, port.place) }
-    return socket
+    return SharedFD(socket.outOfSelectRange())
   }
 
   private static func bindSocket(_ raw: Int32, _ address: IPAddress, _ port: UInt16) -> Int32 {

@@ -1,4 +1,6 @@
 internal import CNFTables
+internal import CNetlink
+internal import Glibc
 
 /// libnftables, in process: text in, one netfilter transaction out. Rules are checked by the kernel as a whole; either
 /// all of a command takes effect or nothing.
@@ -8,6 +10,13 @@ final class RuleEngine: @unchecked Sendable {
 
   /// In the network namespace of the calling thread.
   init() throws(NetworkError) {
+    // libnftables waits for its socket by select(2), which aborts the process above FD_SETSIZE.
+    let next = cnetlink_eventfd()
+    guard next >= 0 else { throw .kernel("open", errno, "the socket of libnftables") }
+    close(next)
+    guard next < Int32(FD_SETSIZE) else {
+      throw .rules("no descriptor below \(FD_SETSIZE) is free, and libnftables can use no other")
+    }
     guard let context = nft_ctx_new(UInt32(NFT_CTX_DEFAULT)) else { throw .rules("libnftables gave no context") }
     self.context = context
     nft_ctx_buffer_error(context)
