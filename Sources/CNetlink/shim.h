@@ -1,10 +1,7 @@
 // What PodNetwork calls of libnl-3, libnl-route-3 and the kernel's route and netfilter interfaces.
 
-// As CLinux has it: two modules must not see two definitions of one libc type.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
-
+// Without _GNU_SOURCE, as Swift's Glibc module and CLinux have it: two modules must not see two definitions of one libc
+// type (fd_set), or a build fails now and then, by the order in which modules are made.
 // The C library first: linux/libc-compat.h then leaves out what both define.
 #include <net/if.h>
 #include <netinet/in.h>

@@ -35,11 +35,14 @@ package struct OwnedFD: ~Copyable, Sendable {
     return OwnedFD(owning: try checked("dup", "descriptor \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) })
   }
 
+  /// FD_SETSIZE of select(2).
+  package static let selectLimit: Int32 = 1024
+
   /// The same open file under a number of 1024 or more, where RLIMIT_NOFILE has one. For descriptors that come in
   /// hundreds: the numbers below are what libraries that still use select(2) can take, and libnftables ends the process
   /// when its socket has another.
   package consuming func outOfSelectRange() -> OwnedFD {
-    let high = fcntl(raw, F_DUPFD_CLOEXEC, Int32(FD_SETSIZE))
+    let high = fcntl(raw, F_DUPFD_CLOEXEC, Self.selectLimit)
     return high >= 0 ? OwnedFD(owning: high) : self
   }
 

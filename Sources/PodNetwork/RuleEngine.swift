@@ -1,6 +1,7 @@
 internal import CNFTables
 internal import CNetlink
 internal import Glibc
+internal import LinuxSystem
 
 /// libnftables, in process: text in, one netfilter transaction out. Rules are checked by the kernel as a whole; either
 /// all of a command takes effect or nothing.
@@ -14,8 +15,8 @@ final class RuleEngine: @unchecked Sendable {
     let next = cnetlink_eventfd()
     guard next >= 0 else { throw .kernel("open", errno, "the socket of libnftables") }
     close(next)
-    guard next < Int32(FD_SETSIZE) else {
-      throw .rules("no descriptor below \(FD_SETSIZE) is free, and libnftables can use no other")
+    guard next < OwnedFD.selectLimit else {
+      throw .rules("no descriptor below \(OwnedFD.selectLimit) is free, and libnftables can use no other")
     }
     guard let context = nft_ctx_new(UInt32(NFT_CTX_DEFAULT)) else { throw .rules("libnftables gave no context") }
     self.context = context
