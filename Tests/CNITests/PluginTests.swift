@@ -7,6 +7,9 @@ import Testing
 
 /// Plugins here are shell scripts: what the protocol says, and what happens when they break it.
 @Suite struct PluginTests {
+  /// As swiftletd does. Some other suites' NIO does it too, but not always before these.
+  init() { signal(SIGPIPE, SIG_IGN) }
+
   private static func run(
     _ script: String, input: String = "{}", timeout: Duration = .seconds(10)
   ) throws -> Result<String, CNIError> {
