@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// What each room is and who may import whom: README.md, "Rooms". Scripts/check-imports.sh holds the arrows.
+// What each room is and who may import whom: README.md, "Rooms". .ci/rooms.py holds the arrows.
 
 /// Settings of every ordinary Swift target.
 let house: [SwiftSetting] = [
