@@ -179,7 +179,8 @@ def test_what_is_taken_away_comes_back_and_foreign_routes_stay(cluster, pods):
     there, across = pods("b"), pods("c")
     here = pods("a")
     with (echo(there.space, there.addresses[4]) as near, echo(across.space, across.addresses[6]) as far):
-        talks = [Talk(here.space, there.addresses[4], near.port), Talk(here.space, across.addresses[6], far.port)]
+        talks = [Talk(here.space, there.addresses[4], near.port, patient=True),
+                 Talk(here.space, across.addresses[6], far.port, patient=True)]
         for damage in (
                 ("ip", "route", "del", "10.244.2.0/24"), ("ip", "-6", "route", "flush", "proto", "84"),
                 ("ip", "link", "del", "podvx0"), ("ip", "neighbour", "flush", "dev", "podvx0", "nud", "permanent"),

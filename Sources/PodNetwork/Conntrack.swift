@@ -31,10 +31,14 @@ extension NetlinkSocket {
       ) { _, payload in
         guard payload.count > 4, let flow = Flow(payload), matches(flow) else { return }
         guard let tuple = Attributes(payload, after: 4).bytes(Int(CTA_TUPLE_ORIG.rawValue)) else { return }
-        // The same tuple names it again.
+        // The same tuple names it again, and its id tells it from a successor with the same tuple.
         let type = UInt16(CTA_TUPLE_ORIG.rawValue) | 0x8000
         let head = withUnsafeBytes(of: (UInt16(tuple.count + 4), type)) { Array($0) }
-        found.append([payload[0], 0, 0, 0] + head + Array(tuple))
+        var name: [UInt8] = [payload[0], 0, 0, 0] + head + Array(tuple)
+        if let id = Attributes(payload, after: 4).bytes(Int(CTA_ID.rawValue)) {
+          name += withUnsafeBytes(of: (UInt16(id.count + 4), UInt16(CTA_ID.rawValue))) { Array($0) } + Array(id)
+        }
+        found.append(name)
       }
       return found
     }

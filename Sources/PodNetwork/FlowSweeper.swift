@@ -15,7 +15,7 @@ final class FlowSweeper: Sendable {
     /// Withdrawn: datagrams would not find the successor (containernetworking/plugins #1277), and a client that uses an
     /// old port number again would wait in vain.
     var gone: Set<PublishedPort> = []
-    /// Everything that is published, at the start: flows to pods by way of other ports are leftovers.
+    /// What an earlier daemon published, at the start: flows to pods by way of other ports are leftovers.
     var published: Set<PublishedPort>?
     /// Whether a walk for streams is to come.
     var isWaiting = false
@@ -31,6 +31,8 @@ final class FlowSweeper: Sendable {
   private let netfilter: NetlinkSocket
   private let thread: SerialThread
   private let pending = Mutex(Pending())
+  /// What is published, or about to be: a walk takes a while, and a flow may be younger than it.
+  private let live = Mutex(Set<PublishedPort>())
 
   init(plan: NetworkPlan, logger: Logger) throws(NetworkError) {
     self.plan = plan
@@ -45,6 +47,9 @@ final class FlowSweeper: Sendable {
   /// Lets the thread end once what was asked before is done.
   func stop() { thread.stop() }
 
+  /// To be called before the rules have them: flows to them are no leftovers from then on.
+  func expect(_ ports: Set<PublishedPort>) { live.withLock { $0.formUnion(ports) } }
+
   func appeared(_ ports: Set<PublishedPort>) {
     let datagrams = ports.filter { $0.transport != .tcp }
     guard !datagrams.isEmpty else { return }
@@ -57,6 +62,7 @@ final class FlowSweeper: Sendable {
 
   func disappeared(_ ports: Set<PublishedPort>) {
     guard !ports.isEmpty else { return }
+    live.withLock { $0.subtract(ports) }
     let mustWait = pending.withLock { pending in
       pending.gone.formUnion(ports)
       pending.fresh.subtract(ports)
@@ -73,6 +79,7 @@ final class FlowSweeper: Sendable {
 
   /// A daemon has begun: what an earlier one did not get to.
   func reconcile(published: [PublishedPort]) {
+    expect(Set(published))
     pending.withLock { $0.published = Set(published) }
     walk()
   }
@@ -122,14 +129,14 @@ final class FlowSweeper: Sendable {
   }
 
   private func isWrong(_ flow: Flow, _ work: Pending, _ local: Set<IPAddress>) -> Bool {
-    if work.gone.contains(where: { leads(flow, by: $0) }) { return true }
+    let isLive = live.withLock { $0.contains { leads(flow, by: $0) } }
+    if !isLive, work.gone.contains(where: { leads(flow, by: $0) }) { return true }
     if work.fresh.contains(where: { isOlder(flow, than: $0, local) }) { return true }
     guard let published = work.published else { return false }
     if published.contains(where: { $0.transport != .tcp && isOlder(flow, than: $0, local) }) { return true }
     // Translated, to one of our pods, and no port says so any more.
-    return local.contains(flow.destination) && flow.answeringAddress != flow.destination
+    return !isLive && local.contains(flow.destination) && flow.answeringAddress != flow.destination
       && plan.podBlocks.contains { $0.contains(flow.answeringAddress) }
-      && !published.contains { leads(flow, by: $0) }
   }
 
   private func leads(_ flow: Flow, by port: PublishedPort) -> Bool {

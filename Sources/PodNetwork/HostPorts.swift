@@ -25,9 +25,11 @@ extension HostSide {
       try Failpoint.attachPorts.pass("publish host ports of", "sandbox \(sandbox.short)")
       var batch = ElementBatch(table: plan.ruleTable)
       batch.add(Self.elements(ports))
+      flows.expect(ports)
       try netfilter.transact(batch)
     } catch {
       reservations[sandbox] = nil
+      flows.disappeared(ports)
       throw error
     }
     rules.published += ports

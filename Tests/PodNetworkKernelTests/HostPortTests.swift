@@ -207,6 +207,27 @@ extension KernelTests {
       }
     }
 
+    /// The walk for an earlier daemon's flows may come late: a flow to a port published meanwhile is none of them.
+    @Test(arguments: [Outside.nodeAddress, "fd44:1::1"]) func aLateLookForLeftoversSparesNewFlows(to: String) async throws {
+      try await KernelRoom.withNetwork { network in
+        let outside = try await Outside()
+        defer { try? outside.remove() }
+        let port = HostPort(transport: .udp, hostPort: 5353, containerPort: 53)
+        let pod = try await Pod(network, ports: [port])
+        let family: AddressFamily = to.contains(":") ? .ipv6 : .ipv4
+        let server = try await Endpoint.make(pod.attachment.namespace, port: 53, family: family)
+        try await network.host.flows.settled()
+        let client = try await Endpoint.make(
+          family == .ipv4 ? outside.namespace : Pod(network).attachment.namespace, family: family)
+        #expect(client.send("question", to: to, 5353) == 0)
+        let question = try #require(server.receive())
+        network.host.flows.reconcile(published: [])
+        try await network.host.flows.settled()
+        #expect(server.send("answer", to: question.from, question.port) == 0)
+        #expect(client.receive()?.text == "answer")
+      }
+    }
+
     /// What goes through the node to somebody else's port of the same number is left alone.
     @Test func flowsOfOthersStay() async throws {
       try await KernelRoom.withNetwork { network in

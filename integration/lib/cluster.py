@@ -4,6 +4,7 @@ plays the switches and the router between them."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -267,10 +268,13 @@ class Echo:
 
 
 class Talk:
-    """One connection that is never let go, and new ones beside it, one after the other, from a thread."""
+    """One connection that is never let go, and new ones beside it, one after the other, from a thread.
 
-    def __init__(self, space: Namespace, address: str, port: int):
-        self.space, self.address, self.port = space, address, port
+    A patient one lets new connections be refused for want of a route for a while: where the way is taken away, only what
+    is established must go on."""
+
+    def __init__(self, space: Namespace, address: str, port: int, patient: bool = False):
+        self.space, self.address, self.port, self.patient = space, address, port, patient
         self.kept = space.connect(address, port)
         self.kept.settimeout(5)
         self.rounds, self.failures, self.longest = 0, [], 0.0
@@ -283,7 +287,7 @@ class Talk:
             begun = time.monotonic()
             try:
                 self.exchange(self.kept)
-                with self.space.connect(self.address, self.port, 5) as fresh:
+                with self.fresh() as fresh:
                     fresh.settimeout(5)
                     self.exchange(fresh)
             except OSError as error:
@@ -291,6 +295,17 @@ class Talk:
                 return
             self.rounds += 1
             self.longest = max(self.longest, time.monotonic() - begun)
+            self.ending.wait(0.01)
+
+    def fresh(self) -> socket.socket:
+        until = time.monotonic() + 5
+        while True:
+            try:
+                return self.space.connect(self.address, self.port, 5)
+            except OSError as error:
+                lost = error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+                if not (self.patient and lost and time.monotonic() < until):
+                    raise
             self.ending.wait(0.01)
 
     def exchange(self, connection: socket.socket) -> None:
