@@ -147,6 +147,7 @@ final class FlowSweeper: Sendable {
   /// Flows through the node to another's port of the same number are none of ours.
   private func isOlder(_ flow: Flow, than port: PublishedPort, _ local: Set<IPAddress>) -> Bool {
     flow.transport == port.transport && flow.destinationPort == port.hostPort
+      && flow.destination.family == port.podAddress.family
       && (port.hostAddress.map { $0 == flow.destination } ?? local.contains(flow.destination))
       && !leads(flow, by: port)
   }
