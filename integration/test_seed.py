@@ -330,8 +330,12 @@ def dropped(daemon, pod, source: str, family: int) -> None:
     own = [] if source in (Node.OUTSIDE, Node.OUTSIDE6) else [source]
     with world_knows_the_pods(daemon, *own) as world, Capture(daemon.node.inside, "uplink") as uplink, \
             Capture(daemon.node.inside, pod.info()["hostInterface"]) as port:
-        assert not knock(world, at, source)
-        uplink.wait_for(lambda frame: (frame.source, frame.target) == (source, at), "the knock at the node")
+        def arrived() -> bool:
+            assert not knock(world, at, source)
+            return bool(uplink.flow(source, at))
+
+        # Once more, if need be: the first may have waited in vain for the node's link-layer address.
+        wait.until(arrived, "the knock at the node")
         assert not port.flow(source, at)
 
 
