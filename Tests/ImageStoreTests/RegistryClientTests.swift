@@ -33,7 +33,7 @@ import Testing
     func end() async throws {
       await client.shutdown()
       try await registry.stop()
-      for directory in ["layers", "images", "snapshots", "tmp"] { rmdir("\(path)/\(directory)") }
+      for directory in ["layers", "images", "snapshots", "empty", "tmp"] { rmdir("\(path)/\(directory)") }
       #expect(rmdir(path) == 0, "something is left in \(path)")
     }
   }

@@ -32,6 +32,11 @@ struct SnapshotRecord: Codable, Hashable, Sendable {
   var image: ContentDigest
   /// Lowest first.
   var chainIDs: [ContentDigest]
+  /// Of the images that the container has mounted; one comes as often as it is held. nil: none.
+  var mounted: [ContentDigest]?
+
+  /// All that the snapshot keeps from removal.
+  var held: [ContentDigest] { chainIDs + (mounted ?? []) }
 }
 
 /// Names and images, and the rules of who has which name. Pure: the caller writes what changes.

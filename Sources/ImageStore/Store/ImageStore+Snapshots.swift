@@ -8,19 +8,28 @@ import Synchronization
 extension ImageStore {
   /// Makes the directories of a container's root and keeps the image's layers until ``removeSnapshot(key:)``.
   ///
-  /// - Parameter key: the container's id; nobody has it yet.
-  /// - Throws: ``ImageError``: `notFound` when the image was removed, else `system` or `noSpace`.
-  package func prepareSnapshot(image: Image, key: Identifier) async throws -> Snapshot {
+  /// - Parameters:
+  ///   - key: the container's id; nobody has it yet.
+  ///   - volumes: paths in the image; each gets a directory of its own, ``volumeDirectory(_:of:)``, with what the image
+  ///     has there.
+  ///   - mounted: further images whose layers are kept as long.
+  /// - Throws: ``ImageError``: `notFound` when an image was removed, `malformed` when a volume is no directory of the
+  ///   image, else `system` or `noSpace`.
+  package func prepareSnapshot(
+    image: Image, key: Identifier, volumes: [String] = [], mounted: [Image] = []
+  ) async throws -> Snapshot {
     let chains = image.layers.map(\.chainID)
     guard let id = ContentDigest(image.id), !chains.isEmpty else {
       throw ImageError(.malformed, "image \(image.id) has no layers")
     }
     guard layers.holdIfPresent(chains) else { throw ImageError(.notFound, "image \(image.id) was removed") }
-    let record = SnapshotRecord(image: id, chainIDs: chains)
+    var record = SnapshotRecord(image: id, chainIDs: chains)
     do {
-      try await quick.run { [self] in try make(record, key) }
+      try hold(mounted, &record)
+      // What an image has in its volumes may take long to copy.
+      try await (volumes.isEmpty ? quick : slow).run { [self, record] in try make(record, key, volumes) }
     } catch {
-      try await releaseLayers(chains)
+      try await releaseLayers(record.held)
       throw error
     }
     snapshots.withLock { $0[key] = record }
@@ -34,7 +43,19 @@ extension ImageStore {
     let aside = try await quick.run { [self] in try directory.setAside(path(of: key)) }
     if let aside { sweeper.discard([aside]) }
     guard let record = snapshots.withLock({ $0.removeValue(forKey: key) }) else { return }
-    try await releaseLayers(record.chainIDs)
+    try await releaseLayers(record.held)
+  }
+
+  /// Where a volume of ``prepareSnapshot(image:key:volumes:mounted:)`` is, by its index there. Absolute; goes with the
+  /// snapshot.
+  package func volumeDirectory(_ index: Int, of key: Identifier) -> String { "\(path(of: key))/volumes/\(index)" }
+
+  /// What an overlay that shows an image alone is made of. The image must be kept by a snapshot.
+  ///
+  /// - Returns: absolute, topmost first; at least two, since an overlay without a writable layer wants so many.
+  package func overlayDirectories(of image: Image) -> [String] {
+    let layers = image.layers.reversed().map { directory.diff($0.chainID) }
+    return layers.count > 1 ? layers : layers + [directory.empty]
   }
 
   /// The keys of all snapshots, sorted. From memory.
@@ -61,7 +82,16 @@ extension ImageStore {
       workDirectory: path(of: key) + "/work")
   }
 
-  private func make(_ record: SnapshotRecord, _ key: Identifier) throws {
+  private func hold(_ images: [Image], _ record: inout SnapshotRecord) throws(ImageError) {
+    for image in images {
+      let chains = image.layers.map(\.chainID)
+      guard !chains.isEmpty else { throw ImageError(.malformed, "image \(image.id) has no layers") }
+      guard layers.holdIfPresent(chains) else { throw ImageError(.notFound, "image \(image.id) was removed") }
+      record.mounted = (record.mounted ?? []) + chains
+    }
+  }
+
+  private func make(_ record: SnapshotRecord, _ key: Identifier, _ volumes: [String]) throws {
     let work = directory.temporaryName("snapshot")
     do {
       try makeDirectory(work)
@@ -74,6 +104,7 @@ extension ImageStore {
         try EntryAttributes(uid: root.st_uid, gid: root.st_gid, mode: root.st_mode & 0o7777).apply(
           to: upper, path: .root)
       }
+      try makeVolumes(volumes, of: record, in: work)
       // Not synced: after a power loss no container is alive to need it.
       try writePrivately(Array(try JSONEncoder().encode(record)), to: work + "/snapshot.json", synced: false)
       let final = path(of: key)
@@ -81,6 +112,21 @@ extension ImageStore {
     } catch {
       try? directory.discard(work)
       throw error
+    }
+  }
+
+  private func makeVolumes(_ volumes: [String], of record: SnapshotRecord, in work: String) throws {
+    guard !volumes.isEmpty else { return }
+    let copy = VolumeCopy(
+      image: try openMergedView(record.chainIDs.reversed().map(directory.diff)), limits: configuration.limits)
+    try makeDirectory(work + "/volumes")
+    for (index, volume) in volumes.enumerated() {
+      let target = "\(work)/volumes/\(index)"
+      try makeDirectory(target)
+      let opened = try openTrustedDirectory(target)
+      // Of a volume that the image has nothing in; the daemon's umask is 077.
+      try EntryAttributes(uid: 0, gid: 0, mode: 0o755).apply(to: opened, path: .root)
+      try copy.copy(volume, to: opened)
     }
   }
 
@@ -105,9 +151,9 @@ extension ImageStore {
         snapshots.withLock { $0[key] = SnapshotRecord(image: ContentDigest(of: []), chainIDs: []) }
         continue
       }
-      layers.hold(record.chainIDs)
+      layers.hold(record.held)
       snapshots.withLock { $0[key] = record }
-      if let missing = record.chainIDs.first(where: { !layers.contains($0) }) {
+      if let missing = record.held.first(where: { !layers.contains($0) }) {
         logger.error("a layer of a snapshot is missing", metadata: ["snapshot": "\(key)", "layer": "\(missing)"])
       }
     }

@@ -5,7 +5,8 @@ import LinuxSystem
 ///
 ///     layers/<chain id>/{diff,layer.json}    unpacked, in overlay's form
 ///     images/<config digest>.json            one record an image
-///     snapshots/<key>/{fs,work,snapshot.json}
+///     snapshots/<key>/{fs,work,volumes,snapshot.json}
+///     empty/                                 always empty: the second layer of an image that has one
 ///     tmp/                                   what is being made or removed; emptied at start
 ///
 /// What has its final name is complete: it was made in `tmp` and renamed.
@@ -16,6 +17,7 @@ struct StoreDirectory: Sendable {
   var layers: String { root + "/layers" }
   var images: String { root + "/images" }
   var snapshots: String { root + "/snapshots" }
+  var empty: String { root + "/empty" }
   var temporaryPath: String { root + "/tmp" }
 
   func layer(_ chain: ContentDigest) -> String { "\(layers)/\(chain.hex)" }
@@ -25,7 +27,7 @@ struct StoreDirectory: Sendable {
   init(root: String) throws(ImageError) {
     self.root = root
     do {
-      for directory in ["", "/layers", "/images", "/snapshots", "/tmp"] {
+      for directory in ["", "/layers", "/images", "/snapshots", "/empty", "/tmp"] {
         try PrivateDirectory.make(root + directory)
       }
     } catch {
