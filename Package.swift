@@ -84,6 +84,7 @@ let package = Package(
     .systemLibrary(name: "CNFTables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
 
     // Inside a pod: Embedded Swift, static.
@@ -97,6 +98,7 @@ let package = Package(
     .target(
       name: "PodNetwork", dependencies: ["LinuxSystem", "RuntimeModel", "CNetlink", "CNFTables", logging],
       swiftSettings: house),
+    .target(name: "CDI", dependencies: ["RuntimeModel", "CLibYAML"], swiftSettings: house),
     .target(name: "CNI", dependencies: ["LinuxSystem", "RuntimeModel", logging, systemPackage], swiftSettings: house),
     .target(
       name: "ImageStore",
@@ -120,7 +122,7 @@ let package = Package(
     .target(
       name: "CRIServer",
       dependencies: [
-        "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "Seccomp", "Store",
+        "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "Seccomp", "Store",
         "LinuxSystem", "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
       ],
       swiftSettings: house),
@@ -137,7 +139,7 @@ let package = Package(
     .executableTarget(
       name: "swiftletd",
       dependencies: [
-        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "LinuxSystem", "RuntimeModel", logging,
+        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "LinuxSystem", "RuntimeModel", logging,
         grpcCore, grpcTransport,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
@@ -153,6 +155,7 @@ let package = Package(
       swiftSettings: house),
 
     // Tests. `…KernelTests` need root and opt in by SWIFTLET_KERNEL_TESTS=1.
+    .testTarget(name: "CDITests", dependencies: ["CDI", "RuntimeModel"], swiftSettings: house),
     .testTarget(name: "CNITests", dependencies: ["CNI", "LinuxSystem", "RuntimeModel", logging], swiftSettings: house),
     .testTarget(
       name: "CRIClientTests",
@@ -165,7 +168,7 @@ let package = Package(
       name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
     .testTarget(
       name: "CRIServerTests",
-      dependencies: ["CRIServer", "CRIProtocol", "PodNetwork", "ShimProtocol", "RuntimeModel"],
+      dependencies: ["CRIServer", "CRIProtocol", "CDI", "PodNetwork", "ShimProtocol", "RuntimeModel"],
       swiftSettings: house),
     .testTarget(
       name: "ImageStoreKernelTests",

@@ -9,6 +9,7 @@ LOW = {"LinuxSystem", "RuntimeModel", "CLinux"}
 ROOMS: dict[str, set[str]] = {
     "CLinux": set(),
     "CProtobufC": set(), "CNetlink": set(), "CNFTables": set(), "CSeccomp": set(), "CArchive": set(), "CSQLite": set(),
+    "CLibYAML": set(),
     "CShimMessages": {"CProtobufC"},
     # inside a pod
     "ShimCore": {"CLinux", "CShimMessages"},
@@ -21,16 +22,17 @@ ROOMS: dict[str, set[str]] = {
     "Store": LOW | {"CSQLite"},
     "PodNetwork": LOW | {"CNetlink", "CNFTables"},
     "NodeRegistry": LOW,
+    "CDI": {"RuntimeModel", "CLibYAML"},
     "CNI": LOW,
     "ImageStore": LOW | {"CArchive"},
     "ShimProtocol": LOW | {"CLinux"},
     "CRIProtocol": set(),
-    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CNI", "Seccomp",
-                        "Store"},
+    "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI",
+                        "Seccomp", "Store"},
     "CRIClient": {"CRIProtocol", "RuntimeModel"},
     # doors
-    # four of them for their part of the configuration
-    "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CNI"},
+    # five of them for their part of the configuration
+    "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI"},
     "swiftlet": {"CRIClient"},
     "network-bench": LOW | {"PodNetwork"},  # not shipped
 }
