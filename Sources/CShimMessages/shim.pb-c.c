@@ -2262,7 +2262,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__rootfs__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__rootfs__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descriptors[12] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descriptors[14] =
 {
   {
     "destination",
@@ -2408,11 +2408,36 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "layers",
+    15,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Swiftlet__Shim__V1__Mount, n_layers),
+    offsetof(Swiftlet__Shim__V1__Mount, layers),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "sub_path",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Mount, sub_path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__mount__field_indices_by_name[] = {
   11,   /* field[11] = create_source */
   10,   /* field[10] = data */
   0,   /* field[0] = destination */
+  12,   /* field[12] = layers */
   6,   /* field[6] = nodev */
   7,   /* field[7] = noexec */
   5,   /* field[5] = nosuid */
@@ -2421,12 +2446,14 @@ static const unsigned swiftlet__shim__v1__mount__field_indices_by_name[] = {
   8,   /* field[8] = recursive */
   4,   /* field[4] = recursive_readonly */
   2,   /* field[2] = source */
+  13,   /* field[13] = sub_path */
   1,   /* field[1] = type */
 };
-static const ProtobufCIntRange swiftlet__shim__v1__mount__number_ranges[1 + 1] =
+static const ProtobufCIntRange swiftlet__shim__v1__mount__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 12 }
+  { 15, 12 },
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__mount__descriptor =
 {
@@ -2436,10 +2463,10 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__mount__descriptor =
   "Swiftlet__Shim__V1__Mount",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Mount),
-  12,
+  14,
   swiftlet__shim__v1__mount__field_descriptors,
   swiftlet__shim__v1__mount__field_indices_by_name,
-  1,  swiftlet__shim__v1__mount__number_ranges,
+  2,  swiftlet__shim__v1__mount__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__mount__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -38,7 +38,10 @@ private func cloneSource(_ mount: MountRequest) throws(StepFailure) -> Int32 {
   }
   let attributes = mount.attributes
   let deep = mount.pointee.recursive_readonly != 0
-  if deep { try require(clinux_mount_setattr(copy, 1, clinux_mount_readonly, 0), "make read-only", on: source) }
+  if deep {
+    let set = clinux_mount_setattr(copy, 1, clinux_mount_readonly, 0)
+    try require(set, "make read-only: RROUnsupported", on: source)
+  }
   let mode = propagation(mount.pointee.propagation)
   if recursive == 0 {
     try require(clinux_mount_setattr(copy, 0, attributes, mode), "bind attributes", on: source)

@@ -8,10 +8,11 @@ func furnish(
   _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>,
   workingDirectory: UnsafePointer<CChar>?, shm: Int32
 ) throws(StepFailure) -> Int32 {
-  let sources = try cloneSources(request, shm: shm)
+  var sources = try cloneSources(request, shm: shm)
   var mask = request.pointee.n_masked_paths > 0 ? try Mask() : nil
   // From here on nothing that is mounted here shows on the node.
   try require(clinux_propagate_all(clinux_propagation_private), "make mounts private")
+  try makeImageVolumes(request, rootfs, &sources)
   let descriptor = try makeRoot(rootfs)
   let place = isSet(rootfs.pointee.mountpoint) ? UnsafePointer(rootfs.pointee.mountpoint) : nil
   try require(clinux_attach_mount_at(descriptor, place ?? rootPath()), "attach root", on: place)
@@ -57,7 +58,7 @@ private func attach(
 ) throws(StepFailure) {
   let target: Int32
   let tree: Int32
-  if mount.isType("bind") || mount.isType("shm") {
+  if mount.isType("bind") || mount.isType("shm") || mount.isType("image") {
     tree = source
     target = try placeForBind(mount, tree, root)
   } else {
@@ -95,39 +96,4 @@ private func requireKnown(
     return
   }
   throw StepFailure(mount.stepName, -EINVAL, mount.pointee.destination)
-}
-
-private func placeForBind(_ mount: MountRequest, _ tree: Int32, _ root: ContainerRoot) throws(StepFailure) -> Int32 {
-  var mode: UInt32 = 0
-  var device: UInt64 = 0
-  try require(clinux_file_kind(tree, &mode, &device), "bind source", on: mount.pointee.source)
-  let isDirectory = mode & UInt32(S_IFMT) == UInt32(S_IFDIR)
-  if isSame(mount.pointee.destination, "/proc") || isSame(mount.pointee.destination, "/") {
-    throw StepFailure(mount.stepName, -EINVAL, mount.pointee.destination)
-  }
-  let strict =
-    mount.isType("shm") || isSame(mount.pointee.destination, "/dev") || isSame(mount.pointee.destination, "/sys")
-  return try root.place(
-    mount.pointee.destination, isDirectory ? (strict ? .plainDirectory : .directory) : .file, mount.stepName)
-}
-
-/// /proc, /sys, /dev and what is below them.
-private func isReserved(_ path: UnsafePointer<CChar>?) -> Bool {
-  guard let path else { return false }
-  for name in ["/proc", "/sys", "/dev"] as [StaticString] {
-    let length = name.utf8CodeUnitCount
-    let start = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
-    if strncmp(path, start, length) == 0, path[length] == 0 || path[length] == 0x2f { return true }
-  }
-  return false
-}
-
-/// However the destination is spelled and whatever links lead there: nothing is mounted over a procfs's files.
-private func refuseInsideProc(_ target: Int32, _ mount: MountRequest) throws(StepFailure) {
-  var magic: Int64 = 0
-  var flags: UInt64 = 0
-  try require(clinux_file_system(target, &magic, &flags), mount.stepName, on: mount.pointee.destination)
-  if magic == clinux_proc_magic {
-    throw StepFailure(mount.stepName + " inside procfs", -EPERM, mount.pointee.destination)
-  }
 }

@@ -15,6 +15,8 @@ struct ContainerRoot {
     /// A directory that is reached through no symbolic link at all.
     case plainDirectory
     case file
+    /// A file that is there, reached through no symbolic link at all.
+    case plainFile
   }
 
   /// An O_PATH descriptor of what is at a path, links inside the root followed, or -errno.
@@ -22,14 +24,23 @@ struct ContainerRoot {
     open(path, UInt64(O_PATH), ContainerRoot.inside)
   }
 
+  /// An O_PATH descriptor of a directory that must be there, links inside the root followed.
+  func openDirectory(
+    _ path: UnsafePointer<CChar>?, _ step: @autoclosure () -> String
+  ) throws(StepFailure) -> Int32 {
+    try require(open(path, UInt64(O_PATH | O_DIRECTORY), ContainerRoot.inside), step(), on: path)
+  }
+
   /// An O_PATH descriptor of a path; what is missing of it is made (directories 0755, a file 0644).
   func place(
     _ path: UnsafePointer<CChar>?, _ kind: Kind, _ step: @autoclosure () -> String
   ) throws(StepFailure) -> Int32 {
     guard let path, path.pointee == 0x2f else { throw StepFailure(step(), -EINVAL, path) }
-    let resolve = kind == .plainDirectory ? ContainerRoot.strict : ContainerRoot.inside
-    let found = open(path, UInt64(kind == .file ? O_PATH : O_PATH | O_DIRECTORY), resolve)
-    if found != -ENOENT { return try require(found, step(), on: path) }
+    let isPlain = kind == .plainDirectory || kind == .plainFile
+    let isDirectory = kind == .directory || kind == .plainDirectory
+    let found = open(
+      path, UInt64(isDirectory ? O_PATH | O_DIRECTORY : O_PATH), isPlain ? ContainerRoot.strict : ContainerRoot.inside)
+    if found != -ENOENT || kind == .plainFile { return try require(found, step(), on: path) }
     if kind == .file {
       let made = makeFile(path)
       if made >= 0 { return made }

@@ -330,7 +330,7 @@ struct  Swiftlet__Shim__V1__Mount
    */
   char *destination;
   /*
-   * "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "shm" (the pod's /dev/shm)
+   * "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "shm" (the pod's /dev/shm), "image" (`layers`)
    */
   char *type;
   /*
@@ -356,10 +356,19 @@ struct  Swiftlet__Shim__V1__Mount
    * make a missing bind source as a directory 0755
    */
   protobuf_c_boolean create_source;
+  /*
+   * of an image: absolute directories, topmost first, at least two; always read-only
+   */
+  size_t n_layers;
+  char **layers;
+  /*
+   * directory of the image, resolved inside it, instead of its root
+   */
+  char *sub_path;
 };
 #define SWIFTLET__SHIM__V1__MOUNT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__mount__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0,NULL, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0,NULL, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Swiftlet__Shim__V1__Device

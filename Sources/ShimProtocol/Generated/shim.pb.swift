@@ -386,7 +386,7 @@ package nonisolated struct Swiftlet_Shim_V1_Mount: Sendable {
   /// absolute, in the container
   package var destination: String = String()
 
-  /// "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "shm" (the pod's /dev/shm)
+  /// "bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "shm" (the pod's /dev/shm), "image" (`layers`)
   package var type: String = String()
 
   /// absolute path on the node, for bind
@@ -412,6 +412,12 @@ package nonisolated struct Swiftlet_Shim_V1_Mount: Sendable {
 
   /// make a missing bind source as a directory 0755
   package var createSource: Bool = false
+
+  /// of an image: absolute directories, topmost first, at least two; always read-only
+  package var layers: [String] = []
+
+  /// directory of the image, resolved inside it, instead of its root
+  package var subPath: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1389,7 +1395,7 @@ nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Mount"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}destination\0\u{1}type\0\u{1}source\0\u{1}readonly\0\u{3}recursive_readonly\0\u{1}nosuid\0\u{1}nodev\0\u{1}noexec\0\u{1}recursive\0\u{1}propagation\0\u{1}data\0\u{3}create_source\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}destination\0\u{1}type\0\u{1}source\0\u{1}readonly\0\u{3}recursive_readonly\0\u{1}nosuid\0\u{1}nodev\0\u{1}noexec\0\u{1}recursive\0\u{1}propagation\0\u{1}data\0\u{3}create_source\0\u{2}\u{3}layers\0\u{3}sub_path\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1409,6 +1415,8 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
       case 10: try { try decoder.decodeSingularEnumField(value: &self.propagation) }()
       case 11: try { try decoder.decodeRepeatedStringField(value: &self.data) }()
       case 12: try { try decoder.decodeSingularBoolField(value: &self.createSource) }()
+      case 15: try { try decoder.decodeRepeatedStringField(value: &self.layers) }()
+      case 16: try { try decoder.decodeSingularStringField(value: &self.subPath) }()
       default: break
       }
     }
@@ -1451,6 +1459,12 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
     if self.createSource != false {
       try visitor.visitSingularBoolField(value: self.createSource, fieldNumber: 12)
     }
+    if !self.layers.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.layers, fieldNumber: 15)
+    }
+    if !self.subPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.subPath, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1467,6 +1481,8 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
     if lhs.propagation != rhs.propagation {return false}
     if lhs.data != rhs.data {return false}
     if lhs.createSource != rhs.createSource {return false}
+    if lhs.layers != rhs.layers {return false}
+    if lhs.subPath != rhs.subPath {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
