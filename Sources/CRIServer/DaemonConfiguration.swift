@@ -1,3 +1,4 @@
+package import CDI
 package import CNI
 package import ImageStore
 package import NodeRegistry
@@ -18,6 +19,10 @@ package struct DaemonConfiguration: Sendable {
   /// Plugins instead of our own bridge; nil: the bridge, as `network` says.
   package var cni: CNIConfiguration?
   package var registries: RegistryConfiguration
+  /// Where the specifications of this node's CDI devices are.
+  package var deviceSpecs = SpecDirectories.standard
+  /// Whether device nodes that a container asks for belong to its run_as_user and run_as_group.
+  package var ownsDevices = false
   /// This node's name among the others.
   package var nodeName: String
   /// Where nodes learn of each other; nil: nowhere.

@@ -40,6 +40,8 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
   /// StartContainer has begun (intent, written before the effect).
   package var isStarting: Bool
   package var process: ProcessIdentity?
+  /// Ids of the images that the request's mounts show, by the mount's index; nil: none.
+  package var mountedImages: [Int: String]?
 
   package var state: State {
     if finishedAt != 0 { return .exited }
@@ -72,5 +74,6 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
     self.logPath = logPath
     self.isStarting = false
     self.process = nil
+    self.mountedImages = nil
   }
 }

@@ -1,3 +1,4 @@
+import CDI
 import CNI
 import CRIServer
 import Glibc
@@ -14,7 +15,8 @@ struct ConfigurationFile {
   let logLevel: Logger.Level
 
   private static let keys: Set<String> = [
-    "root", "state", "socket", "cgroup_parent", "log_level", "network", "registries",
+    "root", "state", "socket", "cgroup_parent", "log_level", "network", "registries", "cdi_spec_dirs",
+    "device_ownership_from_security_context",
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
@@ -47,12 +49,20 @@ struct ConfigurationFile {
       throw RuntimeError(.invalidArgument, "\(name): \"\(path)\" is not absolute")
     }
     let binaries = try Self.binaryDirectory()
-    return DaemonConfiguration(
+    var configuration = DaemonConfiguration(
       root: root, state: state, socket: try socket ?? table.string("socket") ?? "\(state)/swiftlet.sock",
       cgroupParent: try table.string("cgroup_parent") ?? "/swiftlet", shimPath: "\(binaries)/swiftlet-shim",
       pausePath: "\(binaries)/swiftlet-pause", network: try network(root: root),
       cni: try plugins(root: root, state: state), registries: try registries(),
       nodeName: try table.table("network")?.string("node_name"), registry: try nodes(root: root))
+    configuration.ownsDevices = try table.boolean("device_ownership_from_security_context") ?? false
+    if let paths = try table.strings("cdi_spec_dirs") {
+      guard paths.allSatisfy({ $0.hasPrefix("/") && !$0.utf8.contains(0) }) else {
+        throw table.failure("cdi_spec_dirs", "\(paths) are not absolute paths")
+      }
+      configuration.deviceSpecs = SpecDirectories(paths)
+    }
+    return configuration
   }
 
   private func network(root: String) throws -> NetworkConfiguration {

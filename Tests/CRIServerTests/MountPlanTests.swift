@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import RuntimeModel
 import ShimProtocol
@@ -9,11 +10,14 @@ import Testing
   private static let files = MountPlan.SandboxFiles(
     hosts: "/r/hosts", hostname: "/r/hostname", resolvConf: "/r/resolv.conf")
 
-  private static func plan(_ mounts: [Runtime_V1_Mount], privileged: Bool = false) throws -> MountPlan {
+  private static func plan(
+    _ mounts: [Runtime_V1_Mount], privileged: Bool = false, extras: MountPlan.Extras = .init()
+  ) throws -> MountPlan {
     try MountPlan(
       requested: mounts, namespaces: NamespaceChoice(.init(), field: "options", isSandbox: false),
       isPrivileged: privileged, isUnifiedCgroup: false, readonlyRootfs: false, files: files,
-      hostMounts: HostMounts(mountinfo: "1 0 8:1 / / rw shared:5 - ext4 /dev/a rw\n2 1 0:5 / /own rw - tmpfs t rw\n"))
+      hostMounts: HostMounts(mountinfo: "1 0 8:1 / / rw shared:5 - ext4 /dev/a rw\n2 1 0:5 / /own rw - tmpfs t rw\n"),
+      extras: extras)
   }
 
   private static func mount(
@@ -24,6 +28,77 @@ import Testing
     mount.hostPath = host
     change(&mount)
     return mount
+  }
+
+  private static func image(_ change: (inout Runtime_V1_Mount) -> Void = { _ in }) -> Runtime_V1_Mount {
+    mount("/x", "") {
+      $0.image.image = "busybox"
+      $0.readonly = true
+      change(&$0)
+    }
+  }
+
+  @Test func anImageIsReadOnlyAndMayRun() throws {
+    var extras = MountPlan.Extras()
+    extras.images[0] = ImageVolume(imageID: "sha256:1", layers: ["/l/1", "/l/0"])
+    let plan = try Self.plan([Self.image { $0.imageSubPath = "etc" }], extras: extras)
+    let mount = try #require(plan.mounts.first { $0.destination == "/x" })
+    #expect(mount.type == "image" && mount.layers == ["/l/1", "/l/0"] && mount.subPath == "etc")
+    #expect(mount.readonly && mount.nodev && !mount.noexec && !mount.nosuid && mount.source.isEmpty)
+  }
+
+  @Test func filesThatLxcfsReplacesAreTaken() throws {
+    #expect(try Self.plan([Self.mount("/proc/meminfo")]).mounts.contains { $0.destination == "/proc/meminfo" })
+  }
+
+  /// An image's volumes come first, but for those below a mount of the request, and take nobody's place.
+  @Test func volumesOfTheImage() throws {
+    let requested = [Self.mount("/data"), Self.mount("/var/lib/x/")]
+    let declared = try DeclaredVolumes(
+      [
+        "/proc", "/proc/acpi", "/sys/fs/cgroup", "/dev/shm", "/", "//", "/etc/hosts", "data", "/var/lib/x", "/v", "/v/",
+        "/data/sub", "/a/../w", "/var/run/deep",
+      ], requested: requested, image: "i")
+    #expect(declared.paths == ["/v", "/data/sub", "/w", "/var/run/deep"])
+    var extras = MountPlan.Extras()
+    extras.volumes = declared.paths
+    extras.volumeDirectories = ["/s/0", "/s/1", "/s/2", "/s/3"]
+    let mounts = try Self.plan(requested, extras: extras).mounts
+    #expect(mounts.prefix(3).map(\.destination) == ["/v", "/w", "/var/run/deep"])
+    #expect(mounts.prefix(3).map(\.source) == ["/s/0", "/s/2", "/s/3"])
+    let parent = try #require(mounts.firstIndex { $0.destination == "/data" })
+    let child = try #require(mounts.firstIndex { $0.destination == "/data/sub" })
+    #expect(parent < child && mounts[child].source == "/s/1" && !mounts[child].readonly)
+    #expect(throws: RuntimeError.self) {
+      try DeclaredVolumes((0...256).map { "/v\($0)" }, requested: [], image: "i")
+    }
+  }
+
+  @Test func aDevicesMountTakesThePlaceOfAnother() throws {
+    var extras = MountPlan.Extras()
+    extras.injected = [
+      EditMount(hostPath: "/lib/x", containerPath: "/data/x", options: ["ro", "nosuid", "rbind", "rslave"]),
+      EditMount(hostPath: "none", containerPath: "/scratch", options: ["size=4k"], type: "tmpfs"),
+    ]
+    let plan = try Self.plan([Self.mount("/data/x"), Self.mount("/data")], extras: extras)
+    #expect(plan.mounts.filter { $0.destination == "/data/x" }.map(\.source) == ["/lib/x"])
+    #expect(plan.rootPropagation == .slave)
+    let mount = try #require(plan.mounts.first { $0.destination == "/data/x" })
+    #expect(mount.readonly && mount.nosuid && mount.recursive && !mount.createSource)
+    #expect(plan.mounts.first { $0.type == "tmpfs" && $0.destination == "/scratch" }?.data == ["size=4k"])
+  }
+
+  @Test(arguments: [
+    (EditMount(hostPath: "/x", containerPath: "/y", options: ["sync"]), "sync"),
+    (EditMount(hostPath: "/x", containerPath: "/y", options: ["size=1"]), "size=1"),
+    (EditMount(hostPath: "/x", containerPath: "/y", type: "overlay"), "overlay"),
+    (EditMount(hostPath: "x", containerPath: "/y"), "absolute"),
+    (EditMount(hostPath: "/x", containerPath: "/proc/1"), "/proc"),
+  ])
+  func mountsThatADeviceCannotBring(_ edit: EditMount, _ word: String) {
+    var extras = MountPlan.Extras()
+    extras.injected = [edit]
+    #expect { try Self.plan([], extras: extras) } throws: { "\($0)".contains(word) }
   }
 
   @Test func defaultsAreThereAndParentsComeFirst() throws {
@@ -67,7 +142,18 @@ import Testing
       }, "recursive_read_only"
     ),
     (MountPlanTests.mount("/x") { $0.mountOptions = ["suid"] }, "mount_options"),
-    (MountPlanTests.mount("/x") { $0.image.image = "busybox" }, "image"),
+    (MountPlanTests.mount("/x") { $0.imageSubPath = "etc" }, "image_sub_path"),
+    (MountPlanTests.mount("/"), "container_path"),
+    (MountPlanTests.mount("/proc/self/attr"), "container_path"),
+    (MountPlanTests.mount("/x/../proc/"), "container_path"),
+    (MountPlanTests.mount("/x\0y"), "container_path"), (MountPlanTests.mount("/x", "/a\0b"), "host_path"),
+    (MountPlanTests.image { $0.hostPath = "/data" }, "host_path"),
+    (MountPlanTests.image { $0.readonly = false }, "readonly"),
+    (MountPlanTests.image { $0.image.image = "" }, "image.image"),
+    (MountPlanTests.image { $0.imageSubPath = "a/../../b" }, "image_sub_path"),
+    (MountPlanTests.image { $0.imageSubPath = "/etc" }, "image_sub_path"),
+    (MountPlanTests.image { $0.propagation = .propagationHostToContainer }, "propagation"),
+    (MountPlanTests.image { $0.mountOptions = ["ro"] }, "mount_options"),
   ])
   func refusals(_ mount: Runtime_V1_Mount, _ field: String) {
     #expect {

@@ -36,14 +36,16 @@ def toml(sections: dict[str, dict]) -> str:
 
     lines = []
     for name, keys in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {text(value)}" for key, value in keys.items())]
+        lines += [f"[{name}]"] if name else []
+        lines += [*(f"{key} = {text(value)}" for key, value in keys.items())]
     return "\n".join(lines) + "\n"
 
 
 class Daemon:
     """swiftletd in a namespace. Paths are short: a Unix socket's address holds 108 bytes."""
 
-    def __init__(self, node: Node, network: dict | None = None, base: pathlib.Path | None = None):
+    def __init__(self, node: Node, network: dict | None = None, base: pathlib.Path | None = None,
+                 settings: dict | None = None):
         self.number = next(NUMBERS)
         self.node = node
         self.base = base or pathlib.Path(tempfile.mkdtemp(prefix="sw-", dir="/var/tmp"))
@@ -54,6 +56,9 @@ class Daemon:
             "cluster_cidrs": ["10.244.0.0/16", "fd44::/16"],
             # A pool is refilled while the census counts; test_pool.py has it.
             "pool": 0, **(network or {})}
+        # Later ones win, as CDI has it.
+        self.device_specs = [self.base / "cdi" / name for name in ("static", "dynamic")]
+        self.settings = {"cdi_spec_dirs": [str(path) for path in self.device_specs], **(settings or {})}
         self.configure(self.network)
         self.logs.mkdir()
         self.process: subprocess.Popen | None = None
@@ -64,7 +69,7 @@ class Daemon:
     def configure(self, network: dict) -> None:
         """What the next start reads."""
         self.network = network
-        self.config.write_text(toml({"network": network}))
+        self.config.write_text(toml({"": self.settings, "network": network}))
 
     # life
 

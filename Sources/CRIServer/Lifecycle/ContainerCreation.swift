@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import FoundationEssentials
 import ImageStore
@@ -24,16 +25,23 @@ struct ContainerCreation: Sendable {
     let users = try await daemon.users.database(of: image)
     let logDirectory =
       request.hasSandboxConfig ? request.sandboxConfig.logDirectory : sandbox.config.logDirectory
+    stages.begin("resolve volumes and devices")
+    let volumes = try await ContainerVolumes(daemon: daemon, config: config, image: image)
+    let injected = try await daemon.edits(of: config)
     let spec = try ContainerSpec(
-      config, in: surroundings(id, config, image: image, users: users, logDirectory: logDirectory))
+      config,
+      in: surroundings(
+        id, config, image: image, users: users, logDirectory: logDirectory, volumes: volumes, injected: injected))
     if spec.request.namespaces.pid == .target {
       _ = try daemon.target(spec.request.namespaces.targetID, in: sandbox.id)
     }
     stages.begin("prepare snapshot")
-    let snapshot = try await daemon.images.prepareSnapshot(image: image, key: id)
+    let snapshot = try await daemon.images.prepareSnapshot(
+      image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images)
     do {
       stages.begin("write record")
-      let record = try record(id, metadata, config, image: image, spec: spec, snapshot: snapshot)
+      let record = try record(
+        id, metadata, config, image: image, spec: spec, snapshot: snapshot, mountedImages: volumes.imageIDs)
       try await daemon.threads.run { [daemon] in try daemon.store.insert(record) }
       daemon.containers.insert(
         Container(record: record, config: config), id: id, name: metadata.key(in: sandbox.id))
@@ -55,7 +63,8 @@ struct ContainerCreation: Sendable {
   }
 
   private func surroundings(
-    _ id: Identifier, _ config: Runtime_V1_ContainerConfig, image: Image, users: UserDatabase, logDirectory: String
+    _ id: Identifier, _ config: Runtime_V1_ContainerConfig, image: Image, users: UserDatabase, logDirectory: String,
+    volumes: ContainerVolumes, injected: ContainerEdits
   ) throws -> ContainerSpec.Surroundings {
     let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
     let asksPropagation = config.mounts.contains { $0.propagation != .propagationPrivate }
@@ -66,25 +75,29 @@ struct ContainerCreation: Sendable {
       hostname: sandbox.config.effectiveHostname(sandbox.namespaces),
       files: files.plan, rootMountpoint: files.rootMountpoint, logDirectory: logDirectory,
       isUnifiedCgroup: daemon.cgroups.kind == .unified, availableCapabilities: daemon.availableCapabilities,
-      hostMounts: HostMounts(mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo") ?? "" : ""),
-      hostDevices: HostDevices())
+      hostMounts: HostMounts(
+        mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo", limit: 16 << 20) ?? "" : ""),
+      hostDevices: HostDevices(), ownsDevices: daemon.configuration.ownsDevices,
+      extras: volumes.extras(of: id, in: daemon.images, injected: injected), injected: injected)
   }
 
   private func record(
     _ id: Identifier, _ metadata: ContainerMetadata, _ config: Runtime_V1_ContainerConfig, image: Image,
-    spec: ContainerSpec, snapshot: Snapshot
+    spec: ContainerSpec, snapshot: Snapshot, mountedImages: [Int: String]?
   ) throws -> ContainerRecord {
     var start = spec.request
     start.rootfs.lower = snapshot.lowerDirectories
     start.rootfs.upper = snapshot.upperDirectory
     start.rootfs.work = snapshot.workDirectory
-    return ContainerRecord(
+    var record = ContainerRecord(
       id: id, sandboxID: sandbox.id, metadata: metadata, createdAt: WallClock.now(), imageID: image.id,
       imageName: image.repoTags.first ?? config.image.image, imageReference: image.repoDigests.first ?? image.id,
       config: try config.serializedBytes(), startRequest: try start.serializedBytes(),
       usesDefaultSeccomp: spec.seccomp == .runtimeDefault,
       isPrivileged: config.linux.securityContext.privileged, allowedDevices: spec.allowedDevices,
       stopSignal: spec.stopSignal, logPath: start.logPath)
+    record.mountedImages = mountedImages
+    return record
   }
 }
 

@@ -31,8 +31,8 @@ enum HostFiles {
     guard rename(fresh, path) == 0 else { throw failure("rename", path) }
   }
 
-  /// - Returns: nil when there is no such file; at most 1 MiB.
-  static func read(_ path: String) throws(RuntimeError) -> String? {
+  /// - Returns: nil when there is no such file; at most `limit` bytes.
+  static func read(_ path: String, limit: Int = 1 << 20) throws(RuntimeError) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
       if errno == ENOENT { return nil }
@@ -41,7 +41,7 @@ enum HostFiles {
     defer { close(descriptor) }
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 16384)
-    while bytes.count < 1 << 20 {
+    while bytes.count < limit {
       let count = buffer.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) }
       if count < 0 && errno == EINTR { continue }
       guard count >= 0 else { throw failure("read", path) }

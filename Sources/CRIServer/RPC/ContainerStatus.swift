@@ -50,6 +50,9 @@ extension Container {
     status.labels = config.labels
     status.annotations = config.annotations
     status.mounts = config.mounts
+    for (index, image) in record.mountedImages ?? [:] where status.mounts.indices.contains(index) {
+      status.mounts[index].image.imageRef = image
+    }
     status.logPath = record.logPath
     status.resources.linux = config.linux.resources
     status.user.linux.uid = Int64(start.process.user.uid)

@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import FoundationEssentials
 import LinuxSystem
@@ -26,6 +27,11 @@ struct ContainerSpec: Sendable {
     var availableCapabilities: CapabilitySet
     var hostMounts: HostMounts
     var hostDevices: HostDevices
+    /// Whether requested device nodes belong to run_as_user and run_as_group.
+    var ownsDevices = false
+    var extras = MountPlan.Extras()
+    /// What CDI devices bring.
+    var injected = ContainerEdits()
   }
 
   /// The part of an image's config that a process inherits.
@@ -57,6 +63,7 @@ struct ContainerSpec: Sendable {
       security.namespaceOptions, field: "linux.security_context.namespace_options", isSandbox: false)
     try Self.check(namespaces, against: around.sandboxNamespaces)
     user = try ProcessUser(security, imageUser: around.image.user, database: around.users)
+    user.add(groups: around.injected.additionalGIDs)
     seccomp =
       security.privileged
       ? .unconfined
@@ -67,9 +74,8 @@ struct ContainerSpec: Sendable {
     let plan = try MountPlan(
       requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged,
       isUnifiedCgroup: around.isUnifiedCgroup, readonlyRootfs: security.readonlyRootfs, files: around.files,
-      hostMounts: around.hostMounts)
-    let devices = try DevicePlan(
-      config.devices, isPrivileged: security.privileged, hostDevices: around.hostDevices)
+      hostMounts: around.hostMounts, extras: around.extras)
+    let devices = try DevicePlan(config, user: user, around: around)
     allowedDevices = devices.allowed
 
     var request = Swiftlet_Shim_V1_StartRequest()
@@ -185,6 +191,7 @@ struct ContainerSpec: Sendable {
     if !around.hostname.isEmpty { environment.set("HOSTNAME", around.hostname) }
     for line in around.image.environment { environment.add(line: line) }
     for variable in config.envs { environment.set(variable.key.utf8, variable.value) }
+    for line in around.injected.environment { environment.add(line: line) }
     if !environment.contains("HOME") { environment.set("HOME", user.home) }
     return environment.lines
   }

@@ -4,6 +4,8 @@ import Glibc
 struct HostDevices: Sendable {
   struct Node: Sendable {
     var path: String
+    /// Of a device in a directory that was looked for: `/` and its path from there; empty for one found by its own path.
+    var below = ""
     var type: String
     var major: UInt32
     var minor: UInt32
@@ -23,7 +25,13 @@ struct HostDevices: Sendable {
     guard path.hasPrefix("/") else { return nil }
     var status = stat()
     guard stat(path, &status) == 0 else { return nil }
-    if status.st_mode & S_IFMT == S_IFDIR { return Self.walk(path, depth: 0) }
+    if status.st_mode & S_IFMT == S_IFDIR {
+      return Self.walk(path, depth: 0).map { node in
+        var node = node
+        node.below = String(decoding: node.path.utf8.dropFirst(path.utf8.count), as: UTF8.self)
+        return node
+      }
+    }
     return Self.node(path, status).map { [$0] } ?? []
   }
 

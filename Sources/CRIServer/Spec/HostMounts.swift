@@ -1,3 +1,5 @@
+import Glibc
+
 /// The node's mounts, as far as a bind mount's propagation depends on them (proc_pid_mountinfo(5)).
 struct HostMounts: Sendable {
   enum Propagation: Sendable { case `private`, slave, shared }
@@ -15,6 +17,13 @@ struct HostMounts: Sendable {
         ? .shared : optional.contains { $0.hasPrefix("master:") } ? .slave : .private
       return (Self.unescaped(fields[4]), propagation)
     }
+  }
+
+  /// Where a path of the node leads once its links are followed; itself where that is nowhere.
+  func resolved(_ path: String) -> String {
+    guard let found = realpath(path, nil) else { return path }
+    defer { free(found) }
+    return String(cString: found)
   }
 
   /// Of the mount that holds `path`; the last of several on one point is the visible one.

@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import RuntimeModel
 import ShimProtocol
@@ -11,26 +12,39 @@ struct MountPlan: Sendable {
     var resolvConf: String
   }
 
-  /// In the order in which they are mounted: parents before children.
+  /// What a container sees of images beside its own root, and of devices.
+  struct Extras: Sendable {
+    /// Images that the request mounts, by the index of their mount.
+    var images: [Int: ImageVolume] = [:]
+    /// The image's own volumes: paths, and a directory of the node for each.
+    var volumes: [String] = []
+    var volumeDirectories: [String] = []
+    /// What CDI devices bring; each replaces what else is at its place.
+    var injected: [EditMount] = []
+  }
+
+  /// In the order in which they are mounted: parents before children, but for an image's own volumes.
   var mounts: [Swiftlet_Shim_V1_Mount]
   var rootPropagation: Swiftlet_Shim_V1_Propagation
 
-  /// - Throws: `invalidArgument` naming the mount; `unimplemented` for image volumes and id mappings.
+  /// - Throws: `invalidArgument` naming the mount; `unimplemented` for id mappings.
   init(
     requested: [Runtime_V1_Mount], namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool,
-    readonlyRootfs: Bool, files: SandboxFiles, hostMounts: HostMounts
+    readonlyRootfs: Bool, files: SandboxFiles, hostMounts: HostMounts, extras: Extras = Extras()
   ) throws(RuntimeError) {
     var own: [Swiftlet_Shim_V1_Mount] = []
-    rootPropagation = .private
     for (index, mount) in requested.enumerated() {
-      let converted = try Self.bind(mount, field: "mounts[\(index)]", hostMounts: hostMounts)
-      switch converted.propagation {
-      case .shared: rootPropagation = .shared
-      case .slave: if rootPropagation == .private { rootPropagation = .slave }
-      default: break
-      }
-      own.append(converted)
+      own.append(
+        try Self.bind(mount, field: "mounts[\(index)]", image: extras.images[index], hostMounts: hostMounts))
     }
+    let volumes = DeclaredVolumes.mounts(extras.volumes, directories: extras.volumeDirectories, requested: own)
+    own += volumes.inOrder
+    for edit in extras.injected {
+      let mount = try Swiftlet_Shim_V1_Mount(edit)
+      own.removeAll { $0.destination == mount.destination }
+      own.append(mount)
+    }
+    rootPropagation = Self.rootPropagation(own)
     let taken = Set(own.map(\.destination))
     let defaults = Self.defaults(
       namespaces: namespaces, isPrivileged: isPrivileged, isUnifiedCgroup: isUnifiedCgroup,
@@ -40,10 +54,16 @@ struct MountPlan: Sendable {
         && !["/dev", "/sys"].contains { taken.contains($0) && mount.destination.hasPrefix($0 + "/") }
     }
     // Swift's sort is stable: among mounts of one depth the request's order stays.
-    mounts = (defaults + own).sorted { Self.depth($0.destination) < Self.depth($1.destination) }
+    mounts = volumes.first + (defaults + own).sorted { Self.depth($0.destination) < Self.depth($1.destination) }
   }
 
-  private static func depth(_ path: String) -> Int { path.split(separator: "/").count }
+  /// The root must not cut off what a mount below it is to receive or share.
+  private static func rootPropagation(_ mounts: [Swiftlet_Shim_V1_Mount]) -> Swiftlet_Shim_V1_Propagation {
+    let all = mounts.map(\.propagation)
+    return all.contains(.shared) ? .shared : all.contains(.slave) ? .slave : .private
+  }
+
+  static func depth(_ path: String) -> Int { path.split(separator: "/").count }
 
   private static func defaults(
     namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool, readonlyRootfs: Bool, files: SandboxFiles
@@ -99,31 +119,37 @@ struct MountPlan: Sendable {
   }
 
   private static func bind(
-    _ request: Runtime_V1_Mount, field: String, hostMounts: HostMounts
+    _ request: Runtime_V1_Mount, field: String, image: ImageVolume?, hostMounts: HostMounts
   ) throws(RuntimeError) -> Swiftlet_Shim_V1_Mount {
-    guard !request.containerPath.isEmpty else {
-      throw RuntimeError(.invalidArgument, "\(field).container_path is empty")
-    }
-    guard request.containerPath.hasPrefix("/") else {
-      throw RuntimeError(.invalidArgument, "\(field).container_path: \"\(request.containerPath)\" is not absolute")
-    }
-    guard !request.hasImage || request.image.image.isEmpty else {
-      throw RuntimeError(.unimplemented, "\(field).image: image volumes are not supported yet")
-    }
+    var mount = Swiftlet_Shim_V1_Mount()
+    mount.destination = try MountDestination.check(request.containerPath, field: "\(field).container_path")
     guard request.uidMappings.isEmpty && request.gidMappings.isEmpty else {
       throw RuntimeError(.unimplemented, "\(field).uidMappings: idmapped mounts are not supported yet")
     }
-    guard request.hostPath.hasPrefix("/") else {
-      throw RuntimeError(.invalidArgument, "\(field).host_path: \"\(request.hostPath)\" is not absolute")
+    if request.wantsImage {
+      try ImageVolume.check(request, field: field)
+      image?.apply(to: &mount, subPath: request.imageSubPath)
+    } else {
+      guard request.imageSubPath.isEmpty else {
+        throw RuntimeError(.invalidArgument, "\(field).image_sub_path is set without image")
+      }
+      guard request.hostPath.hasPrefix("/"), !request.hostPath.utf8.contains(0) else {
+        throw RuntimeError(.invalidArgument, "\(field).host_path: \"\(request.hostPath)\" is not absolute")
+      }
+      mount.type = "bind"
+      mount.source = request.hostPath
+      mount.readonly = request.readonly
+      mount.recursive = true
+      mount.createSource = true
+      mount.propagation = try propagation(request, field: field, hostMounts: hostMounts)
     }
-    var mount = Swiftlet_Shim_V1_Mount()
-    mount.type = "bind"
-    mount.source = request.hostPath
-    mount.destination = cleaned(request.containerPath)
-    mount.readonly = request.readonly
-    mount.recursive = true
-    mount.createSource = true
-    mount.propagation = try propagation(request, field: field, hostMounts: hostMounts)
+    try applyOptions(request, field: field, to: &mount)
+    return mount
+  }
+
+  private static func applyOptions(
+    _ request: Runtime_V1_Mount, field: String, to mount: inout Swiftlet_Shim_V1_Mount
+  ) throws(RuntimeError) {
     if request.recursiveReadOnly {
       guard request.readonly && request.propagation == .propagationPrivate else {
         throw RuntimeError(
@@ -140,13 +166,12 @@ struct MountPlan: Sendable {
         throw RuntimeError(.invalidArgument, "\(field).mount_options: \"\(option)\" is not noexec, nodev or nosuid")
       }
     }
-    return mount
   }
 
   private static func propagation(
     _ request: Runtime_V1_Mount, field: String, hostMounts: HostMounts
   ) throws(RuntimeError) -> Swiftlet_Shim_V1_Propagation {
-    let source = request.hostPath
+    let source = hostMounts.resolved(request.hostPath)
     switch request.propagation {
     case .propagationPrivate: return .private
     case .propagationHostToContainer:

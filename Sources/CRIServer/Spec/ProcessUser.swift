@@ -51,6 +51,11 @@ struct ProcessUser: Sendable, Hashable {
     self.groups = groups.sorted()
   }
 
+  /// Adds groups that a device brings.
+  mutating func add(groups more: [UInt32]) {
+    if !more.isEmpty { groups = Set(groups + more).sorted() }
+  }
+
   private static func requestedUser(
     _ context: Runtime_V1_LinuxContainerSecurityContext, imageUser: String
   ) throws(RuntimeError) -> (text: String, field: String) {

@@ -9,7 +9,6 @@ enum UnsupportedFields {
     let context = "linux.security_context"
     if config.hasWindows && !config.hasLinux { throw RuntimeError(.invalidArgument, "windows: this node runs Linux") }
     try refuse(config.tty, "tty")
-    try refuse(!config.cdiDevices.isEmpty, "CDI_devices")
     try check(
       apparmor: security.hasApparmor ? security.apparmor : nil, profile: security.apparmorProfile, context: context)
   }
