@@ -1,0 +1,70 @@
+"""L03: the place of a mount is exchanged for a link outwards while it is resolved and mounted (CVE-2021-30465).
+
+A neighbour in the same pod exchanges a directory and a link in a shared volume without pause (H3). First at full speed;
+then with the runtime held up for milliseconds between finding each place and mounting there (H4, by strace), so that
+every single start meets exchanges in that gap.
+"""
+
+import os
+import pathlib
+
+import grpc
+
+from lib import tracing, wait
+from lib.cri import SLEEPER
+from lib.programs import program
+from lib.stubs import pb
+
+FAST, SLOW = 25, 8
+GAP = 4000  # microseconds
+
+
+def host_mounts() -> dict[str, str]:
+    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line.split()[0]: line for line in lines}
+
+
+def test_a_place_that_is_swapped(daemon, pod, canary, tmp_path):
+    volume, source = tmp_path / "volume", tmp_path / "source"
+    (volume / "x").mkdir(parents=True)
+    (volume / "y").symlink_to(canary.path / "rw")
+    source.mkdir()
+    (source / "file").write_text("mounted\n")
+    shared = pb.Mount(container_path="/v", host_path=str(volume))
+    swapper = pod.run(["/swapper", "/v/x", "/v/y"], name="swapper", mounts=[
+        shared, pb.Mount(container_path="/swapper", host_path=str(program("swapper")), readonly=True)])
+    wait.until(lambda: "ready" in swapper.log_text(), "swapper")
+    before = host_mounts()
+    landed = [0]
+
+    def start(number: int) -> None:
+        container = pod.create(SLEEPER, name=f"victim-{number}", mounts=[
+            shared, pb.Mount(container_path=f"/v/x/made/{number}", host_path=str(source)),
+            pb.Mount(container_path=f"/v/x/f{number}", host_path=str(source / "file")),
+            pb.Mount(container_path="/v/x/image", readonly=True, image=pb.ImageSpec(image="busybox")),
+            pb.Mount(container_path="/v/x", host_path=str(source), readonly=True)])
+        try:
+            container.start()
+            # wherever they went, they are in the container's own tree
+            points = [line.split()[4] for line in container.shell("cat /proc/self/mountinfo").splitlines()]
+            assert len(points) > 10 and not [point for point in points if "/rootfs/" in point], points
+            landed[0] += 1
+        except grpc.RpcError as error:
+            assert "mount" in error.details() and "/v/x" in error.details(), error.details()
+        container.remove()
+
+    for number in range(FAST):
+        start(number)
+    (shim,) = daemon.shims()
+    with tracing.traced(shim, tmp_path / "trace", "move_mount", slow={"move_mount": GAP}):
+        for number in range(FAST, FAST + SLOW):
+            start(number)
+    assert swapper.status().state == pb.CONTAINER_RUNNING
+    assert landed[0] > 0
+    assert sorted(os.listdir(source)) == ["file"] and (source / "file").read_text() == "mounted\n"
+    after = host_mounts()
+    changed = [line for number, line in after.items() if before.get(number, line) != line]
+    fresh = [line for number, line in after.items() if number not in before and (
+        str(daemon.base) in line or str(tmp_path) in line or str(canary.path) in line)]
+    assert not changed and not fresh
+    # the canary fixture compares the tree on the host

@@ -1,0 +1,35 @@
+"""L16: what a container left behind in its root, volumes and places of mounts is removed and never followed
+(CVE-2024-23652)."""
+
+from lib import oci, tar
+from lib.cri import SLEEPER, security
+from lib.stubs import pb
+
+
+def test_links_in_the_place_of_mounts(daemon, cri, canary, image, tmp_path):
+    name = image(oci.Layer.of(tar.directory("data/")), Volumes={"/data": {}, "/volume": {}})
+    rw = str(canary.path)
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(privileged=True)))
+    (tmp_path / "kept").write_text("kept\n")
+    containers = []
+    for number, privileged in enumerate((False, True)):
+        container = pod.run(SLEEPER, image=name, name=f"c{number}", linux=security(privileged=privileged), mounts=[
+            pb.Mount(container_path="/a/b/c", host_path=str(tmp_path)),
+            pb.Mount(container_path="/iv", readonly=True, image=pb.ImageSpec(image="busybox"))])
+        container.shell(
+            f"mv /a /gone; ln -s {rw} /a; mkdir -p /data/x; ln -s {rw}/rw /data/x/l; ln -s {rw} /volume/rw;"
+            f"ln -s {rw}/secret/file /volume/file; mkdir -p /etc/new; ln -s {rw} /etc/new/l")
+        if privileged:
+            container.shell(
+                f"umount /gone/b/c /data /volume /iv; rmdir /gone/b/c /data /volume /iv;"
+                f"for p in /gone/b/c /data /volume /iv; do ln -s {rw} $p; done; umount /dev/shm; rmdir /dev/shm;"
+                f"ln -s {rw} /dev/shm")
+        containers.append(container)
+    containers[0].stop()
+    containers[0].remove()
+    pod.stop()
+    pod.remove()
+    assert (tmp_path / "kept").read_text() == "kept\n"
+    assert not list((daemon.root / "images" / "snapshots").iterdir())
+    # the canary fixture compares the tree on the host
