@@ -70,4 +70,20 @@ package final class Daemon: Sendable {
     let record = container.update(change)
     try await threads.run { [store] in try store.update(record) }
   }
+
+  /// Changes a container's record on disk, then in memory: nobody sees what a full disk has refused. In its lane only.
+  func commit(_ container: Container, _ change: @Sendable (inout ContainerRecord) -> Void) async throws {
+    var record = container.record
+    change(&record)
+    let changed = record
+    try await threads.run { [store] in try store.update(changed) }
+    _ = container.update(change)
+  }
+
+  /// A failpoint that may wait, off the cooperative pool.
+  /// - Throws: what the failpoint is armed to fail with.
+  func pass(_ point: Failpoint) async throws {
+    guard Failpoint.isAnyArmed else { return }
+    try await threads.run { try point.pass() }
+  }
 }

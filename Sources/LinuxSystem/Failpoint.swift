@@ -53,6 +53,38 @@ package enum Failpoint: String, CaseIterable, Sendable {
   case removeRecord = "remove.record"
   case removeAnswer = "remove.answer"
 
+  // CreateContainer.
+  /// The writable layer is there, the record is not.
+  case createRecord = "create.record"
+  /// All is written, the client knows nothing.
+  case createAnswer = "create.answer"
+
+  // StartContainer, in order.
+  /// Nothing is written.
+  case startIntent = "start.intent"
+  /// The record says that it starts; there is no cgroup.
+  case startCgroup = "start.cgroup"
+  /// The cgroup has its limits, the shim knows nothing.
+  case startProcess = "start.process"
+  /// The program runs, the record does not say so.
+  case startRecord = "start.record"
+  /// All is written, the client knows nothing.
+  case startAnswer = "start.answer"
+
+  // The end of a container.
+  /// StopContainer, before the stop signal.
+  case endSignal = "end.signal"
+  /// StopContainer, before SIGKILL.
+  case endKill = "end.kill"
+  /// The shim has told an exit, which is not written.
+  case exitRecord = "exit.record"
+  /// RemoveContainer has stopped it and has removed nothing.
+  case discardLayer = "discard.layer"
+  /// The writable layer is gone, the record is not.
+  case discardRecord = "discard.record"
+  /// All is gone, the client knows nothing.
+  case discardAnswer = "discard.answer"
+
   private static let isArmed = Atomic<Bool>(false)
   private static let armed = Mutex(FailpointTable())
 
@@ -75,6 +107,9 @@ package enum Failpoint: String, CaseIterable, Sendable {
     return act()
   }
 
+  /// Whether anything is armed.
+  package static var isAnyArmed: Bool { isArmed.load(ordering: .relaxed) }
+
   /// As `reach`, for a place that has no errno of its own.
   /// - Throws: `internalError` naming the place.
   package func pass() throws(RuntimeError) {
@@ -92,6 +127,9 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case .kill: Glibc.kill(getpid(), SIGKILL)
     case .pause: Glibc.kill(getpid(), SIGSTOP)
     case .stretch(let milliseconds): usleep(milliseconds * 1000)
+    case .hold(let path):
+      let gate = open(path, O_RDONLY | O_CLOEXEC)
+      if gate >= 0 { close(gate) }
     case .fail(let number): return number
     }
     return 0
@@ -114,6 +152,8 @@ struct FailpointTable: Sendable {
     case pause
     /// The calling thread sleeps so many milliseconds.
     case stretch(UInt32)
+    /// The calling thread waits until somebody opens the named pipe at this path for writing.
+    case hold(String)
   }
 
   private struct Armed: Sendable {
@@ -129,8 +169,8 @@ struct FailpointTable: Sendable {
 
   init() {}
 
-  /// - Parameter text: `name=action` joined by commas. Actions: `kill`, `pause`, `error:ERRNO`, `stretch:MILLISECONDS`;
-  ///   before one `N*` lets it act at the N-th visit alone.
+  /// - Parameter text: `name=action` joined by commas. Actions: `kill`, `pause`, `error:ERRNO`, `stretch:MILLISECONDS`,
+  ///   `hold:PIPE`; before one `N*` lets it act at the N-th visit alone.
   /// - Throws: `invalidArgument` naming what is no failpoint or no action.
   init(_ text: String) throws(RuntimeError) {
     for item in text.split(separator: ",") {
@@ -146,7 +186,7 @@ struct FailpointTable: Sendable {
   private static func armed(_ text: Substring, _ point: Failpoint) throws(RuntimeError) -> Armed {
     let failure = RuntimeError(
       .invalidArgument,
-      "failpoint \(point.rawValue): \"\(text)\" is not kill, pause, error:ERRNO or stretch:MILLISECONDS, or N* and that"
+      "failpoint \(point.rawValue): \"\(text)\" is not kill, pause, error:ERRNO, stretch:MILLISECONDS or hold:PIPE, or N* and that"
     )
     var rest = text
     var visit: Int?
@@ -165,6 +205,7 @@ struct FailpointTable: Sendable {
     case ("stretch", let milliseconds?):
       guard let number = UInt32(milliseconds), number <= 600_000 else { throw failure }
       return Armed(action: .stretch(number), visit: visit)
+    case ("hold", let path?): return Armed(action: .hold(String(path)), visit: visit)
     default: throw failure
     }
   }
