@@ -55,7 +55,7 @@ PATH_CALL_FILES = {
     "ImageStore/Registry/BlobDownload.swift": "blobs being downloaded, under names of ours",
     "ImageStore/Store": "the store's own directories",
     "ShimCore/CgroupPaths.swift": "cgroup directories from the daemon",
-    "ShimCore/LogFile.swift": "the log file, whose path kubelet owns",
+    "ShimCore/LogPlace.swift": "the log file, whose path kubelet owns",
     "ShimCore/MountDevices.swift": "own function `link`",
     "ShimCore/MountRoot.swift": "own function `open`",
     "ShimCore/ProcessTree.swift": "procfs of the node",

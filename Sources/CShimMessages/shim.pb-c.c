@@ -2895,7 +2895,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__process__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[14] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[15] =
 {
   {
     "container_id",
@@ -3065,11 +3065,24 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "log_directory",
+    23,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartRequest, log_directory),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[] = {
   3,   /* field[3] = cgroup */
   0,   /* field[0] = container_id */
   6,   /* field[6] = devices */
+  14,   /* field[14] = log_directory */
   13,   /* field[13] = log_line_limit */
   9,   /* field[9] = log_path */
   7,   /* field[7] = masked_paths */
@@ -3082,10 +3095,11 @@ static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[]
   10,   /* field[10] = stdin */
   12,   /* field[12] = stop_signal */
 };
-static const ProtobufCIntRange swiftlet__shim__v1__start_request__number_ranges[1 + 1] =
+static const ProtobufCIntRange swiftlet__shim__v1__start_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 23, 14 },
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
 {
@@ -3095,10 +3109,10 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
   "Swiftlet__Shim__V1__StartRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StartRequest),
-  14,
+  15,
   swiftlet__shim__v1__start_request__field_descriptors,
   swiftlet__shim__v1__start_request__field_indices_by_name,
-  1,  swiftlet__shim__v1__start_request__number_ranges,
+  2,  swiftlet__shim__v1__start_request__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__start_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -3656,7 +3670,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__task__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__task__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__exit__field_descriptors[5] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__exit__field_descriptors[7] =
 {
   {
     "sequence",
@@ -3718,18 +3732,44 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__exit__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "started_at",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Exit, started_at),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "log_lost_bytes",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Exit, log_lost_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__exit__field_indices_by_name[] = {
   1,   /* field[1] = container_id */
   2,   /* field[2] = exit_code */
   4,   /* field[4] = finished_at */
+  6,   /* field[6] = log_lost_bytes */
   3,   /* field[3] = oom_killed */
   0,   /* field[0] = sequence */
+  5,   /* field[5] = started_at */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__exit__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__exit__descriptor =
 {
@@ -3739,7 +3779,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__exit__descriptor =
   "Swiftlet__Shim__V1__Exit",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Exit),
-  5,
+  7,
   swiftlet__shim__v1__exit__field_descriptors,
   swiftlet__shim__v1__exit__field_indices_by_name,
   1,  swiftlet__shim__v1__exit__number_ranges,

@@ -1,20 +1,26 @@
 import CLinux
 
 /// A container's log: records appended, several in one write when several are at hand.
+///
+/// The container never waits for a full or broken disk: what cannot be written is lost, counted, and told by a record of
+/// ours in its place as soon as something can be written again.
 final class LogFile {
-  private let path: String
+  private let place: LogPlace
   private let scratch: Scratch
   private var descriptor: Int32
   private var used = 0
-  /// A write failed inside a record: the next one must begin on a line of its own.
+  /// A write failed inside a record, and it could not be cut off: the next one must begin on a line of its own.
   private var torn = false
-  /// Bytes that could not be written, since the log was opened.
+  /// Bytes of records that could not be written, since the container began.
   private(set) var lostBytes: UInt64 = 0
+  /// Those of them that no record tells of yet, and why.
+  private var untold: UInt64 = 0
+  private var reason: Int32 = 0
 
-  /// Opens or creates the file, 0640, its directories 0755.
-  init(path: String, scratch: Scratch) throws(StepFailure) {
-    descriptor = try LogFile.open(path)
-    self.path = path
+  /// Opens or creates the file.
+  init(_ place: LogPlace, scratch: Scratch) throws(StepFailure) {
+    descriptor = try place.open()
+    self.place = place
     self.scratch = scratch
   }
 
@@ -24,7 +30,7 @@ final class LogFile {
 
   /// Goes on in a new file at the same path. The old one stays in use when that fails.
   func reopen() throws(StepFailure) {
-    let next = try LogFile.open(path)
+    let next = try place.open()
     closeAndForget(&descriptor)
     descriptor = next
     torn = false
@@ -47,47 +53,53 @@ final class LogFile {
     return piece.count
   }
 
-  /// Writes what was appended. What cannot be written is lost: the container must not wait for a full disk.
+  /// Writes what was appended.
   func flush() {
     guard used > 0, let output = scratch.output.baseAddress else { return }
-    if torn, write(descriptor, "\n", 1) == 1 { torn = false }
-    var done = 0
-    while done < used {
-      let count = write(descriptor, output + done, used - done)
-      if count < 0, clinux_errno() == EINTR { continue }
-      if count <= 0 { break }
-      done += count
-    }
+    tellLoss()
+    let done = untold == 0 ? writeRecords(output, used) : 0
     if done < used {
       lostBytes += UInt64(used - done)
-      if done > 0 { torn = (output + done - 1).load(as: UInt8.self) != 10 }
+      untold += UInt64(used - done)
     }
     used = 0
   }
 
-  /// Only ever a regular file of ours: a link, pipe or second name in the log directory was put there by somebody.
-  private static func open(_ path: String) throws(StepFailure) -> Int32 {
-    let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
-    var file = path.withCString { clinux_open($0, flags, 0o640) }
-    if file == -ENOENT {
-      makeParents(path)
-      file = path.withCString { clinux_open($0, flags, 0o640) }
-    }
-    guard file >= 0 else { throw StepFailure(step: "open log", errno: -file, subject: path) }
-    var status = stat()
-    guard fstat(file, &status) == 0, status.st_mode & mode_t(S_IFMT) == mode_t(S_IFREG), status.st_nlink == 1 else {
-      _ = close(file)
-      throw StepFailure(step: "open log: not a regular file of one name", errno: EINVAL, subject: path)
-    }
-    return file
+  /// Writes a record that says how much is missing before it; nothing happens when nothing is.
+  func tellLoss() {
+    guard untold > 0 else { return }
+    var line = [UInt8](repeating: 0, count: Timestamp.size)
+    line.withUnsafeMutableBytes { Timestamp.store(wallClock(), to: $0) }
+    line.append(contentsOf: " stderr F swiftlet: \(untold) bytes of this log are lost: \(errorName(reason))\n".utf8)
+    let written = line.withUnsafeBytes { bytes in bytes.baseAddress.map { writeRecords($0, bytes.count) } ?? 0 }
+    if written == line.count { untold = 0 }
   }
 
-  private static func makeParents(_ path: String) {
-    var bytes = Array(path.utf8CString)
-    for index in bytes.indices.dropFirst() where bytes[index] == 0x2f {
-      bytes[index] = 0
-      _ = bytes.withUnsafeBufferPointer { $0.baseAddress.map { mkdir($0, 0o755) } }
-      bytes[index] = 0x2f
+  /// Writes whole records: what a full disk took of one more is cut off again.
+  /// - Returns: how many bytes, up to the end of a record.
+  private func writeRecords(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    if torn {
+      guard write(descriptor, "\n", 1) == 1 else { return 0 }
+      torn = false
     }
+    var done = 0
+    while done < count {
+      let written = write(descriptor, bytes + done, count - done)
+      if written < 0, clinux_errno() == EINTR { continue }
+      if written <= 0 {
+        reason = written < 0 ? clinux_errno() : EIO
+        break
+      }
+      done += written
+    }
+    guard done < count else { return done }
+    var whole = done
+    while whole > 0, (bytes + whole - 1).load(as: UInt8.self) != 10 { whole -= 1 }
+    if whole < done {
+      // Appending leaves the position at the end of what was written.
+      let end = lseek(descriptor, 0, SEEK_CUR)
+      torn = end < done - whole || ftruncate(descriptor, end - (done - whole)) != 0
+    }
+    return whole
   }
 }

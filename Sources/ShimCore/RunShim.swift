@@ -32,6 +32,9 @@ public func runShim(_ count: Int32, _ arguments: UnsafeMutablePointer<UnsafeMuta
   prepareDescriptors()
   _ = chdir("/")
   umask(0)
+  // What the daemon was given for itself is no matter of its pods', which inherit from here.
+  _ = clinux_prctl(PR_SET_TIMERSLACK, 50_000, 0, 0, 0)
+  _ = clinux_run_anywhere()
   for number in [SIGPIPE, SIGHUP, SIGINT, SIGTERM, SIGQUIT] { _ = clinux_ignore_signal(number) }
   let scratch = Scratch()
   guard let loop = Loop(onIdle: scratch.release), let signals = childSignals() else {

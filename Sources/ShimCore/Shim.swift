@@ -11,6 +11,10 @@ final class Shim {
     let exitCode: Int32
     let outOfMemory: Bool
     let finishedAt: Int64
+    /// 0 for pause.
+    var startedAt: Int64 = 0
+    /// Of its log.
+    var lostBytes: UInt64 = 0
   }
 
   /// Pause from its clone to its end.

@@ -70,7 +70,7 @@ extension Shim: Watcher {
     record(
       ExitRecord(
         sequence: lastSequence + 1, containerID: task.id, exitCode: ending.exitCode, outOfMemory: ending.outOfMemory,
-        finishedAt: ending.finishedAt))
+        finishedAt: ending.finishedAt, startedAt: task.startedAt, lostBytes: lost))
   }
 
   private func pauseEnded(code: Int32, status: Int32) {
@@ -161,6 +161,8 @@ extension Shim: Watcher {
       messages[index].exit_code = exit.exitCode
       messages[index].oom_killed = exit.outOfMemory ? 1 : 0
       messages[index].finished_at = exit.finishedAt
+      messages[index].started_at = exit.startedAt
+      messages[index].log_lost_bytes = exit.lostBytes
       pointers.append(messages + index)
     }
     pointers.withUnsafeMutableBufferPointer { body($0.baseAddress, $0.count) }

@@ -11,8 +11,7 @@ extension Shim {
     let task: ShimTask
     let pipes: Pipes
     do throws(StepFailure) {
-      let path = text(request.pointee.log_path)
-      task = ShimTask(request, log: path.utf8.isEmpty ? nil : try LogFile(path: path, scratch: scratch))
+      task = ShimTask(request, log: try openLog(request))
       pipes = try Pipes(stdin: request.pointee.stdin != 0, tty: tty)
     } catch {
       throw Refusal(error, of: "container \(id)")
@@ -36,6 +35,13 @@ extension Shim {
         self.signalFirst(of: task, SIGKILL)
       }
     }
+  }
+
+  private func openLog(
+    _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>
+  ) throws(StepFailure) -> LogFile? {
+    let place = LogPlace(path: text(request.pointee.log_path), directory: text(request.pointee.log_directory))
+    return place.path.utf8.isEmpty ? nil : try LogFile(place, scratch: scratch)
   }
 
   private func validate(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>) throws(Refusal) {

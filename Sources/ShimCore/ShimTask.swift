@@ -95,7 +95,10 @@ final class ShimTask: OutputSink {
   @discardableResult
   func closeOutput() -> UInt64 {
     for stream in streams { stream.close() }
-    if let log { for record in records { record.finish(to: log) } }
+    if let log {
+      for record in records { record.finish(to: log) }
+      log.tellLoss()
+    }
     let lost = log?.lostBytes ?? 0
     log = nil
     streams = []

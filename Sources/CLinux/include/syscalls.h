@@ -204,6 +204,12 @@ static inline int clinux_dup3(int from, int to, int flags) {
 }
 static inline int clinux_pipe(int ends[2]) { return clinux_result(syscall(SYS_pipe2, ends, O_CLOEXEC)); }
 static inline int clinux_fchdir(int directory) { return clinux_result(syscall(SYS_fchdir, directory)); }
+// sched_setaffinity(2) of the calling thread: to every CPU that its cpuset has.
+static inline int clinux_run_anywhere(void) {
+  unsigned char all[1024];
+  memset(all, 0xff, sizeof all);
+  return clinux_result(syscall(SYS_sched_setaffinity, 0, sizeof all, all));
+}
 static inline int clinux_setsid(void) { return clinux_result(syscall(SYS_setsid)); }
 static inline int clinux_controlling_terminal(int terminal) {
   return clinux_result(syscall(SYS_ioctl, terminal, TIOCSCTTY, 0));

@@ -498,10 +498,14 @@ struct  Swiftlet__Shim__V1__StartRequest
    * bytes of content in one log record; 0: 16384
    */
   uint32_t log_line_limit;
+  /*
+   * absolute, log_path lies below it; it and all below it are reached through no link
+   */
+  char *log_directory;
 };
 #define SWIFTLET__SHIM__V1__START_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__start_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0 }
+    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Swiftlet__Shim__V1__StartResponse
@@ -678,10 +682,18 @@ struct  Swiftlet__Shim__V1__Exit
    * wall clock, nanoseconds
    */
   int64_t finished_at;
+  /*
+   * as Start answered it; 0 for pause
+   */
+  int64_t started_at;
+  /*
+   * of its log, which could not be written
+   */
+  uint64_t log_lost_bytes;
 };
 #define SWIFTLET__SHIM__V1__EXIT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__exit__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__WaitExitsRequest

@@ -636,6 +636,12 @@ package nonisolated struct Swiftlet_Shim_V1_StartRequest: @unchecked Sendable {
     set {_uniqueStorage()._logLineLimit = newValue}
   }
 
+  /// absolute, log_path lies below it; it and all below it are reached through no link
+  package var logDirectory: String {
+    get {_storage._logDirectory}
+    set {_uniqueStorage()._logDirectory = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -848,6 +854,12 @@ package nonisolated struct Swiftlet_Shim_V1_Exit: Sendable {
 
   /// wall clock, nanoseconds
   package var finishedAt: Int64 = 0
+
+  /// as Start answered it; 0 for pause
+  package var startedAt: Int64 = 0
+
+  /// of its log, which could not be written
+  package var logLostBytes: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1719,7 +1731,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StartRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0\u{4}\u{9}log_directory\0")
 
   fileprivate class _StorageClass {
     var _containerID: String = String()
@@ -1736,6 +1748,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
     var _rootPropagation: Swiftlet_Shim_V1_Propagation = .private
     var _stopSignal: UInt32 = 0
     var _logLineLimit: UInt32 = 0
+    var _logDirectory: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1760,6 +1773,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       _rootPropagation = source._rootPropagation
       _stopSignal = source._stopSignal
       _logLineLimit = source._logLineLimit
+      _logDirectory = source._logDirectory
     }
   }
 
@@ -1792,6 +1806,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         case 12: try { try decoder.decodeSingularEnumField(value: &_storage._rootPropagation) }()
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._stopSignal) }()
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._logLineLimit) }()
+        case 23: try { try decoder.decodeSingularStringField(value: &_storage._logDirectory) }()
         default: break
         }
       }
@@ -1846,6 +1861,9 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       if _storage._logLineLimit != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._logLineLimit, fieldNumber: 14)
       }
+      if !_storage._logDirectory.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._logDirectory, fieldNumber: 23)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1869,6 +1887,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         if _storage._rootPropagation != rhs_storage._rootPropagation {return false}
         if _storage._stopSignal != rhs_storage._stopSignal {return false}
         if _storage._logLineLimit != rhs_storage._logLineLimit {return false}
+        if _storage._logDirectory != rhs_storage._logDirectory {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2285,7 +2304,7 @@ nonisolated extension Swiftlet_Shim_V1_Task: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Swiftlet_Shim_V1_Exit: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Exit"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}container_id\0\u{3}exit_code\0\u{3}oom_killed\0\u{3}finished_at\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}container_id\0\u{3}exit_code\0\u{3}oom_killed\0\u{3}finished_at\0\u{3}started_at\0\u{3}log_lost_bytes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2298,6 +2317,8 @@ nonisolated extension Swiftlet_Shim_V1_Exit: SwiftProtobuf.Message, SwiftProtobu
       case 3: try { try decoder.decodeSingularInt32Field(value: &self.exitCode) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.oomKilled) }()
       case 5: try { try decoder.decodeSingularInt64Field(value: &self.finishedAt) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.startedAt) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.logLostBytes) }()
       default: break
       }
     }
@@ -2319,6 +2340,12 @@ nonisolated extension Swiftlet_Shim_V1_Exit: SwiftProtobuf.Message, SwiftProtobu
     if self.finishedAt != 0 {
       try visitor.visitSingularInt64Field(value: self.finishedAt, fieldNumber: 5)
     }
+    if self.startedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.startedAt, fieldNumber: 6)
+    }
+    if self.logLostBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logLostBytes, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2328,6 +2355,8 @@ nonisolated extension Swiftlet_Shim_V1_Exit: SwiftProtobuf.Message, SwiftProtobu
     if lhs.exitCode != rhs.exitCode {return false}
     if lhs.oomKilled != rhs.oomKilled {return false}
     if lhs.finishedAt != rhs.finishedAt {return false}
+    if lhs.startedAt != rhs.startedAt {return false}
+    if lhs.logLostBytes != rhs.logLostBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
