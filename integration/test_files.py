@@ -37,11 +37,21 @@ def test_no_resolver_configuration_is_the_nodes(cri):
     assert text == own or "127." in own
 
 
-@pytest.mark.parametrize("config", [
-    dict(servers=["1.2.3.4\noptions evil"]), dict(searches=["a\nnameserver 6.6.6.6"]), dict(options=["x\ny"])])
-def test_a_resolver_entry_cannot_bring_a_line_of_its_own(cri, config):
-    refused = cri.refused("RunPodSandbox", config=cri.pod_config(dns_config=pb.DNSConfig(**config)))
-    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+@pytest.mark.parametrize("field, value", [
+    ("servers", "1.2.3.4\noptions evil"), ("servers", "dns.example"), ("servers", ""), ("servers", "1.2.3.4 6.6.6.6"),
+    ("searches", "a\nnameserver 6.6.6.6"), ("searches", "a..b"), ("searches", "x" * 64), ("searches", "a b"),
+    ("options", "x\ny"), ("options", ""), ("options", "ndots:5 debug")])
+def test_a_resolver_entry_is_one_word_of_its_kind(cri, field, value):
+    """ATTACKS N09."""
+    refused = cri.refused("RunPodSandbox", config=cri.pod_config(dns_config=pb.DNSConfig(**{field: [value]})))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and f"dns_config.{field}" in refused.text
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a b", "a\tb", "a/b", "h\u00f6st", "\0"])
+def test_a_hostname_cannot_bring_a_line_of_its_own(cri, name):
+    """ATTACKS N09: it goes into hosts and hostname."""
+    refused = cri.refused("RunPodSandbox", config=cri.pod_config(hostname=name))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and "config.hostname" in refused.text
 
 
 def test_hosts_has_localhost(cri):

@@ -66,9 +66,10 @@ package struct ShimCallError: Error, Sendable, CustomStringConvertible {
 
 extension ShimCallError {
   init(method: String, status: Swiftlet_Shim_V1_Status) {
+    let failure = status.hasFailure ? status.failure : nil
     self.init(
-      origin: .shim, code: Self.code(grpc: status.code), message: "shim \(method): \(status.message)",
-      failure: status.hasFailure ? status.failure : nil)
+      origin: .shim, code: failure.flatMap(Self.code) ?? Self.code(grpc: status.code),
+      message: "shim \(method): \(status.message)", failure: failure)
   }
 
   init(method: String, end: ConnectionEnd) {
@@ -81,6 +82,16 @@ extension ShimCallError {
 
   static func cancelled(_ method: String) -> ShimCallError {
     ShimCallError(origin: .cancelled, code: .cancelled, message: "shim \(method): cancelled")
+  }
+
+  /// Whose fault a failed step is: the shim tells which it was, and nothing of clients.
+  /// - Returns: nil where the step says no more than the shim's own code.
+  private static func code(_ failure: Swiftlet_Shim_V1_StepFailure) -> RuntimeError.Code? {
+    if [ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN].contains(failure.errno) { return .resourceExhausted }
+    if failure.step.hasPrefix("sysctl") || failure.step == "set sysctl" { return .invalidArgument }
+    // What the image or the log directory is not: as the request wants it.
+    if failure.step == "exec" || failure.step.hasPrefix("open log") { return .failedPrecondition }
+    return nil
   }
 
   /// The numbers are gRPC's (google.rpc.Code).

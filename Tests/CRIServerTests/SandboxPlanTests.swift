@@ -25,6 +25,16 @@ import Testing
         == "/kubepods/burstable/podx")
   }
 
+  @Test func whatKubernetesWritesIntoResolvConfIsTaken() throws {
+    _ = try Self.plan {
+      $0.config.hostname = "web-0.my_service"
+      $0.config.dnsConfig.servers = ["10.96.0.10", "fd00::a", "fe80::1%eth0"]
+      $0.config.dnsConfig.searches = ["default.svc.cluster.local", "svc.cluster.local.", ".", "_tcp.example"]
+      $0.config.dnsConfig.options = ["ndots:5", "use-vc", "single-request-reopen", "trust-ad"]
+      $0.config.linux.sysctls = ["net.ipv4.ip_local_port_range": "1024\t65535", "fs/mqueue/msg_max": "20"]
+    }
+  }
+
   /// What is refused, with the part of the text that names it (ATTACKS L30 among them).
   static let refused: [(String, @Sendable (inout Runtime_V1_RunPodSandboxRequest) -> Void)] = [
     ("metadata.name", { $0.config.metadata.name = "" }),
@@ -40,7 +50,16 @@ import Testing
     ("cgroupfs", { $0.config.linux.cgroupParent = "/kubepods.slice/kubepods-podx.slice" }),
     ("hostname", { $0.config.hostname = String(repeating: "h", count: 65) }),
     ("log_directory", { $0.config.logDirectory = "logs" }),
+    ("hostname", { $0.config.hostname = "a\n6.6.6.6\tregistry" }),
     ("dns_config.servers", { $0.config.dnsConfig.servers = ["1.2.3.4\noptions x"] }),
+    ("dns_config.servers", { $0.config.dnsConfig.servers = ["fe80::1%"] }),
+    ("dns_config.servers", { $0.config.dnsConfig.servers = ["1.2.3.4%eth0"] }),
+    ("dns_config.searches", { $0.config.dnsConfig.searches = [".."] }),
+    ("dns_config.options", { $0.config.dnsConfig.options = ["ndots=5"] }),
+    ("not both", { $0.config.linux.sysctls = ["net.ipv4/x": "1"] }),
+    ("not namespaced", { $0.config.linux.sysctls = ["kernel.core_pattern": "|/x"] }),
+    ("once more", { $0.config.linux.sysctls = ["net.ipv4.x": "1", "net/ipv4/x": "1"] }),
+    ("config.hostname", { $0.config.linux.sysctls = ["kernel.hostname": "x"] }),
     ("target", { $0.config.linux.securityContext.namespaceOptions.pid = .target }),
     ("userns_options", { $0.config.linux.securityContext.namespaceOptions.usernsOptions.mode = .pod }),
     ("run_as_group", { $0.config.linux.securityContext.runAsGroup.value = 5 }),

@@ -70,7 +70,13 @@ struct SandboxStart: Sendable {
     try await note(network, sandbox)
     stages.begin("start pause")
     try Failpoint.runPause.pass()
-    let answer = try await shim.startSandbox(request(sandbox), networkNamespace: network?.namespace.raw)
+    let request = try request(sandbox)
+    let answer: Swiftlet_Shim_V1_StartSandboxResponse
+    do throws(ShimCallError) {
+      answer = try await shim.startSandbox(request, networkNamespace: network?.namespace.raw)
+    } catch {
+      throw RuntimeError("start of \(sandbox.subject)", error)
+    }
     for warning in answer.warnings {
       daemon.logger.notice("sandbox start", metadata: ["sandbox": "\(sandbox.id)", "warning": "\(warning)"])
     }

@@ -46,13 +46,12 @@ struct SandboxPlan: Sendable {
       profile: security.hasSeccomp ? security.seccomp : nil, path: security.seccompProfilePath,
       field: "config.linux.security_context")
     cgroupParent = try Self.cgroupParent(config.linux.cgroupParent, default: defaultParent)
-    guard config.hostname.utf8.count <= 64, !config.hostname.utf8.contains(0) else {
-      throw RuntimeError(.invalidArgument, "config.hostname: longer than 64 bytes, which sethostname(2) refuses")
-    }
+    try SandboxNames.check(hostname: config.hostname)
+    try SandboxNames.check(config.dnsConfig)
+    try SysctlRules.check(config.linux.sysctls, namespaces: namespaces)
     if !config.logDirectory.isEmpty && !config.logDirectory.hasPrefix("/") {
       throw RuntimeError(.invalidArgument, "config.log_directory: \"\(config.logDirectory)\" is not absolute")
     }
-    try Self.checkDNS(config.dnsConfig)
     ports = try HostPorts.published(config.portMappings, namespaces: namespaces)
     traffic = try PodTraffic.options(config, namespaces: namespaces)
   }
@@ -72,15 +71,6 @@ struct SandboxPlan: Sendable {
       return try CgroupHierarchy.checkedPath(text)
     } catch {
       throw RuntimeError(.invalidArgument, "\(field): \(error.message)")
-    }
-  }
-
-  /// What is written into resolv.conf must stay on its line.
-  private static func checkDNS(_ dns: Runtime_V1_DNSConfig) throws(RuntimeError) {
-    for (field, values) in [("servers", dns.servers), ("searches", dns.searches), ("options", dns.options)] {
-      for value in values where value.isEmpty || value.utf8.contains(where: { $0 <= 32 || $0 == 127 }) {
-        throw RuntimeError(.invalidArgument, "config.dns_config.\(field): \"\(value)\" has white space or is empty")
-      }
     }
   }
 }
