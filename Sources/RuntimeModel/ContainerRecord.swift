@@ -42,6 +42,8 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
   package var process: ProcessIdentity?
   /// Ids of the images that the request's mounts show, by the mount's index; nil: none.
   package var mountedImages: [Int: String]?
+  /// Bytes of its log that could not be written; nil: none, or it runs.
+  package var logLostBytes: UInt64?
 
   package var state: State {
     if finishedAt != 0 { return .exited }
@@ -75,5 +77,6 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
     self.isStarting = false
     self.process = nil
     self.mountedImages = nil
+    self.logLostBytes = nil
   }
 }

@@ -69,12 +69,15 @@ extension Container {
       var sandboxID: String
       var argv: [String]
       var cwd: String
+      /// Of its log, which could not be written.
+      var logLostBytes: UInt64?
     }
     let record = record
     let start = try Swiftlet_Shim_V1_StartRequest(serializedBytes: record.startRequest)
     let details = Details(
       pid: record.process?.pid ?? 0, sandboxID: sandboxID.value,
-      argv: start.process.argv.map { String(decoding: $0, as: UTF8.self) }, cwd: start.process.cwd)
+      argv: start.process.argv.map { String(decoding: $0, as: UTF8.self) }, cwd: start.process.cwd,
+      logLostBytes: record.logLostBytes)
     return try verboseText(details)
   }
 }

@@ -15,12 +15,6 @@ extension RuntimeService {
     throw unbuilt("UpdateContainerResources")
   }
 
-  func reopenContainerLog(
-    request: Runtime_V1_ReopenContainerLogRequest, context: ServerContext
-  ) async throws -> Runtime_V1_ReopenContainerLogResponse {
-    throw unbuilt("ReopenContainerLog")
-  }
-
   func exec(
     request: Runtime_V1_ExecRequest, context: ServerContext
   ) async throws -> Runtime_V1_ExecResponse {

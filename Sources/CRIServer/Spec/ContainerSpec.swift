@@ -92,6 +92,7 @@ struct ContainerSpec: Sendable {
       request.readonlyPaths = security.readonlyPaths
     }
     request.logPath = try Self.logPath(config.logPath, directory: around.logDirectory)
+    request.logDirectory = request.logPath.isEmpty ? "" : MountPlan.cleaned(around.logDirectory)
     request.stdin = config.stdin
     request.stopSignal = stopSignal
     self.request = request
