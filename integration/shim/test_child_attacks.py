@@ -314,8 +314,11 @@ def test_L23_nothing_of_a_starting_process_can_be_opened(shim):
     shim.start(pid=0)
     spy = """
     while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$|/proc/self) continue;; esac
-      cat $p/environ >/dev/null 2>&1; for n in root cwd exe; do t=$(readlink $p/$n 2>/dev/null) && case $n$t in
-        exe*swiftlet-shim*|root/?*) echo "leak $p $n $t";; esac; done
+      cat $p/environ >/dev/null 2>&1
+      for n in root cwd exe fd/3 fd/6 fd/9; do
+        t=$(readlink $p/$n 2>/dev/null) && case $n$t in
+          exe*swiftlet-shim*|root/?*|fd*socket:*|fd*anon_inode:*|fd*/sys/fs/cgroup*|fd*pid:*|fd/*[0-9]/proc|fd/*[0-9]/)
+            echo "leak $p $n $t";; esac; done
     done; done"""
     shim.client.call("Start", usual(shim, "spy", spy), 10)
     for number in range(30):
