@@ -131,6 +131,28 @@ def test_standard_input_is_empty(pod):
     assert pod.output("readlink /proc/self/fd/0; wc -c") == "/dev/null\n0\n"
 
 
+def test_standard_input_stays_open_when_it_is_asked_for(pod):
+    """Nobody can write to it yet; a program that reads it waits, whether the first writer may close it or not."""
+    for once in (False, True):
+        container = pod.run(["sh", "-c", "cat; echo ended"], stdin=True, stdin_once=once, name=f"stdin-once-{once}")
+        assert container.shell("readlink /proc/1/fd/0").startswith("pipe:")
+        assert container.status().state == pb.CONTAINER_RUNNING and container.log_text() == ""
+    assert pod.output("cat; echo ended", stdin_once=True) == "ended\n"
+
+
+def test_a_termination_message_is_on_the_host_when_the_end_is_told(pod, tmp_path):
+    """As kubelet mounts it; also with a read-only root, and where the program is killed right after it."""
+    for number, readonly in enumerate((False, True)):
+        path = tmp_path / f"message-{number}"
+        path.touch()
+        container = pod.run(
+            ["sh", "-c", "echo -n why > /dev/termination-log; kill -9 $$; exit 3"], name=f"message-{number}",
+            mounts=[pb.Mount(container_path="/dev/termination-log", host_path=str(path))],
+            linux=security(readonly_rootfs=readonly))
+        assert container.wait().exit_code == 3  # process 1 does not hear its own KILL
+        assert path.read_text() == "why"
+
+
 def test_only_three_descriptors_are_open(pod):
     assert pod.output("ls /proc/self/fd | grep -v '^3$'") == "0\n1\n2\n"  # 3 is ls's own
 

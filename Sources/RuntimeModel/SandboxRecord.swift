@@ -34,6 +34,8 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
   package var pause: ProcessIdentity?
   /// True once StopPodSandbox has released network and processes.
   package var isReleased: Bool
+  /// Why it is not ready although nobody stopped it, in prose; nil where that is not known.
+  package var notReadyReason: String?
 
   package init(
     id: Identifier, metadata: SandboxMetadata, state: State, createdAt: Int64, bootID: String, runtimeHandler: String,
@@ -52,10 +54,17 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
     self.shim = nil
     self.pause = nil
     self.isReleased = false
+    self.notReadyReason = nil
   }
 }
 
 extension SandboxRecord {
+  /// Keeps the first reason: what follows is most often its consequence.
+  package mutating func becomeNotReady(because reason: String) {
+    if state == .ready { notReadyReason = reason }
+    state = .notReady
+  }
+
   /// In the order the CRI shows them: the first is `ip`, the rest `additional_ips`.
   package var addresses: [String] { lease?.addresses ?? pluginAddresses ?? [] }
 }

@@ -40,16 +40,29 @@ struct ContainerCreation: Sendable {
       image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images)
     do {
       stages.begin("write record")
+      try await daemon.pass(.createRecord)
       let record = try record(
         id, metadata, config, image: image, spec: spec, snapshot: snapshot, mountedImages: volumes.imageIDs)
-      try await daemon.threads.run { [daemon] in try daemon.store.insert(record) }
-      daemon.containers.insert(
-        Container(record: record, config: config), id: id, name: metadata.key(in: sandbox.id))
+      try await insert(record, config)
     } catch {
       try await daemon.images.removeSnapshot(key: id)
       throw error
     }
+    try await daemon.pass(.createAnswer)
     return id
+  }
+
+  /// Not while the sandbox is being stopped or removed: that would not see the container.
+  /// - Throws: `failedPrecondition` when that has come first.
+  private func insert(_ record: ContainerRecord, _ config: Runtime_V1_ContainerConfig) async throws {
+    try await sandbox.lane.run {
+      guard sandbox.isReady, sandbox.isListed else {
+        throw RuntimeError(.failedPrecondition, "\(sandbox.subject) is not ready any more")
+      }
+      try await daemon.threads.run { [daemon] in try daemon.store.insert(record) }
+      daemon.containers.insert(
+        Container(record: record, config: config), id: record.id, name: record.metadata.key(in: sandbox.id))
+    }
   }
 
   /// - Throws: `notFound` when the image is not on this node.

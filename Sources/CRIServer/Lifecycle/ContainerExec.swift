@@ -16,22 +16,46 @@ struct ContainerExec: Sendable {
 
   private static let counter = Atomic<UInt64>(0)
 
+  /// A year is for ever, and no clock overflows.
+  private static let longestTimeout: Int64 = 366 * 86_400
+  /// The shim answers half a second after the command's time at the latest; one that does not is not waited for.
+  private static let shimPatience = Duration.seconds(2)
+
   /// - Parameter timeout: seconds; 0 for none.
+  /// - Throws: `deadlineExceeded` when the command's time has passed; it and all it started are killed then.
   func run(command: [String], timeout: Int64) async throws -> Swiftlet_Shim_V1_ExecSyncResponse {
+    let timeout = min(timeout, Self.longestTimeout)
     var request = Swiftlet_Shim_V1_ExecSyncRequest()
     request.containerID = container.id.value
     request.process = try process(command)
     request.timeoutNano = timeout * 1_000_000_000
     let leaf = try await makeLeaf()
     request.cgroup = leaf.message
-    defer { discard(leaf) }
     let call = request
-    return try await withRPCCancellationHandler {
-      try await shim.execSync(call, deadline: timeout == 0 ? nil : .now + .seconds(timeout + 15))
-    } onCancelRPC: { [daemon] in
-      // The shim sees the command's end and answers; nobody reads that any more.
-      Task { try await daemon.threads.run { try leaf.kill() } }
+    let answer = Task { [shim] in
+      try await shim.execSync(call, deadline: timeout == 0 ? nil : .now + .seconds(timeout) + Self.shimPatience)
     }
+    do {
+      let response = try await withRPCCancellationHandler {
+        try await answer.value
+      } onCancelRPC: {
+        answer.cancel()
+      }
+      discard(leaf, killing: false)
+      return response
+    } catch {
+      // Nobody waits for the command any more, or the shim does not tell of it.
+      discard(leaf, killing: true)
+      throw failure(error, command, timeout)
+    }
+  }
+
+  private func failure(_ error: any Error, _ command: [String], _ timeout: Int64) -> RuntimeError {
+    let action = "\(command[0]) in \(container.subject)"
+    if let error = error as? ShimCallError, error.origin == .deadline {
+      return RuntimeError(.deadlineExceeded, "\(action) ran longer than \(timeout) s, and its shim does not answer")
+    }
+    return RuntimeError(action, error)
   }
 
   private func process(_ command: [String]) throws -> Swiftlet_Shim_V1_Process {
@@ -58,10 +82,13 @@ struct ContainerExec: Sendable {
   }
 
   /// Off the caller's path: the container's own removal takes a leaf along that is still there.
-  private func discard(_ leaf: Cgroup) {
+  private func discard(_ leaf: Cgroup, killing: Bool) {
     Task { [daemon] in
       do {
-        try await daemon.threads.run { try leaf.remove(deadline: .seconds(2)) }
+        try await daemon.threads.run {
+          if killing { try leaf.kill() }
+          try leaf.remove(deadline: .seconds(2))
+        }
       } catch {
         daemon.logger.debug("an exec's cgroup is still there", metadata: ["error": "\(error)"])
       }

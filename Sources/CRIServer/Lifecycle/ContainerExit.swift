@@ -11,21 +11,24 @@ struct ContainerExit: Sendable {
   /// Idempotent: the shim repeats what was not acknowledged.
   func record(_ exit: Swiftlet_Shim_V1_Exit) async throws {
     let reason = exit.oomKilled ? "OOMKilled" : exit.exitCode == 0 ? "Completed" : "Error"
-    try await finish(at: exit.finishedAt, code: exit.exitCode, reason: reason, message: "")
+    try await finish(exit, reason: reason, message: "")
   }
 
   /// The process is gone and nobody knows how it ended (CRI.md 3.2).
   func recordLost() async throws {
     guard container.record.state == .running || container.record.isStarting else { return }
-    try await finish(
-      at: WallClock.now(), code: 255, reason: "Unknown", message: "the shim that watched the container is gone")
+    var exit = Swiftlet_Shim_V1_Exit()
+    exit.finishedAt = WallClock.now()
+    exit.exitCode = 255
+    try await finish(exit, reason: "Unknown", message: "the shim that watched the container is gone")
   }
 
-  /// The container never ran its program.
+  /// The container never ran its program. In its lane.
   func recordStartFailure(_ message: String) async throws {
-    try await daemon.save(container) { record in
+    let now = WallClock.now()
+    try await daemon.commit(container) { record in
       record.isStarting = false
-      record.finishedAt = WallClock.now()
+      record.finishedAt = now
       record.exitCode = 128
       record.reason = "StartError"
       record.message = message
@@ -33,24 +36,31 @@ struct ContainerExit: Sendable {
     container.exited.open()
   }
 
-  private func finish(at time: Int64, code: Int32, reason: String, message: String) async throws {
+  private func finish(_ exit: Swiftlet_Shim_V1_Exit, reason: String, message: String) async throws {
     try await container.lane.run {
       guard container.record.finishedAt == 0 else { return }
-      try await daemon.save(container) { record in
-        if record.startedAt == 0 { record.startedAt = record.createdAt }
+      try await daemon.pass(.exitRecord)
+      try await daemon.commit(container) { record in
+        if record.startedAt == 0 { record.startedAt = exit.startedAt == 0 ? record.createdAt : exit.startedAt }
         record.isStarting = false
-        record.finishedAt = max(time, record.startedAt)
-        record.exitCode = code
+        record.finishedAt = max(exit.finishedAt, record.startedAt)
+        record.exitCode = exit.exitCode
         record.reason = reason
         record.message = message
         record.process = nil
+        record.logLostBytes = exit.logLostBytes == 0 ? nil : exit.logLostBytes
       }
       container.exited.open()
       await daemon.removeCgroup(of: container)
     }
     daemon.logger.info(
       "container has ended",
-      metadata: ["container": "\(container.id)", "exit": "\(code)", "reason": "\(reason)"])
+      metadata: ["container": "\(container.id)", "exit": "\(exit.exitCode)", "reason": "\(reason)"])
+    if exit.logLostBytes > 0 {
+      daemon.logger.warning(
+        "a container's log is incomplete: its file could not be written",
+        metadata: ["container": "\(container.id)", "lost": "\(exit.logLostBytes) bytes"])
+    }
   }
 }
 
@@ -58,6 +68,20 @@ extension Daemon {
   /// The container's cgroup, where its sandbox's record says.
   func cgroupPath(of container: Container) -> String? {
     sandboxes[container.sandboxID].map { "\($0.record.cgroupParent)/\(container.id)" }
+  }
+
+  /// Ends whatever a start has left behind, known to the shim or not, and takes its cgroup away: without that a shim
+  /// that comes to the request later cannot carry it out any more.
+  func discardProcesses(of container: Container) async {
+    if let path = cgroupPath(of: container) {
+      do {
+        try await threads.run { [cgroups] in try cgroups.cgroup(at: path).kill() }
+      } catch {
+        logger.warning(
+          "a failed start's processes may still run", metadata: ["container": "\(container.id)", "error": "\(error)"])
+      }
+    }
+    await removeCgroup(of: container)
   }
 
   /// A cgroup that does not go is tried again when its sandbox stops.

@@ -9,15 +9,21 @@ struct ContainerRemoval: Sendable {
   let container: Container
 
   func run() async throws {
+    // From here on nothing starts it; a start that came first is ended.
+    container.beginRemoval()
+    defer { container.endRemoval() }
     try await ContainerStop(daemon: daemon, container: container).run(grace: .zero)
+    try await daemon.pass(.discardLayer)
     try await container.lane.run {
       guard !container.isRemoved else { return }
       await daemon.removeCgroup(of: container)
       try await daemon.images.removeSnapshot(key: container.id)
+      try await daemon.pass(.discardRecord)
       let id = container.id
       try await daemon.threads.run { [daemon] in try daemon.store.remove(container: id) }
       container.markRemoved()
       daemon.containers.remove(id: id, name: container.record.metadata.key(in: container.sandboxID))
     }
+    try await daemon.pass(.discardAnswer)
   }
 }

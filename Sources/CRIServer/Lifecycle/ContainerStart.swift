@@ -16,28 +16,40 @@ struct ContainerStart: Sendable {
   func run() async throws {
     let (sandbox, shim) = try check()
     stages.begin("write intent")
-    try await daemon.save(container) { $0.isStarting = true }
+    try await daemon.pass(.startIntent)
+    try await daemon.commit(container) { $0.isStarting = true }
     do {
       let answer = try await start(sandbox, shim)
       stages.begin("write record")
+      try await daemon.pass(.startRecord)
       let identity = Pidfd.processIdentity(pid: answer.pid)
-      try await daemon.save(container) { record in
+      try await daemon.commit(container) { record in
         record.isStarting = false
         record.startedAt = answer.startedAt
         record.process = identity ?? ProcessIdentity(pid: answer.pid, startTime: 0)
       }
       log(answer.warnings)
     } catch {
-      let failure = RuntimeError(starting: container, error)
-      try await ContainerExit(daemon: daemon, container: container).recordStartFailure(failure.message)
-      await daemon.removeCgroup(of: container)
+      let failure = RuntimeError("start of \(container.subject)", error)
+      await daemon.discardProcesses(of: container)
+      do {
+        try await ContainerExit(daemon: daemon, container: container).recordStartFailure(failure.message)
+      } catch {
+        // It stays CREATED, which it is: nothing of it runs.
+        daemon.logger.error(
+          "a failed start could not be recorded", metadata: ["container": "\(container.id)", "error": "\(error)"])
+      }
       throw failure
     }
+    try await daemon.pass(.startAnswer)
   }
 
   /// - Throws: `failedPrecondition` when the container is not CREATED or its sandbox not READY.
   private func check() throws(RuntimeError) -> (Sandbox, ShimClient) {
     guard !container.isRemoved else { throw RuntimeError(.notFound, "\(container.subject) has been removed") }
+    guard !container.isBeingRemoved else {
+      throw RuntimeError(.failedPrecondition, "\(container.subject) is being removed")
+    }
     switch container.record.state {
     case .created: break
     case .running: throw RuntimeError(.failedPrecondition, "\(container.subject) is already running")
@@ -61,8 +73,10 @@ struct ContainerStart: Sendable {
         try daemon.target(request.namespaces.targetID, in: container.sandboxID).value
     }
     stages.begin("make cgroup")
+    try await daemon.pass(.startCgroup)
     request.cgroup = try await cgroup(sandbox, record)
     stages.begin("start process")
+    try await daemon.pass(.startProcess)
     return try await shim.start(request)
   }
 
@@ -131,18 +145,5 @@ extension Daemon {
   /// The RuntimeDefault profile as the shim loads it, compiled once per set of capabilities.
   func defaultSeccomp(capabilities: CapabilitySet) throws -> Data {
     Data(try seccomp.compile(.runtimeDefault(capabilities: capabilities.mask)).bytes)
-  }
-}
-
-extension RuntimeError {
-  /// A failed start in words that name the container and the step.
-  fileprivate init(starting container: Container, _ error: any Error) {
-    if let error = error as? RuntimeError {
-      self = error
-    } else if let error = error as? ShimCallError {
-      self.init(error.code, "start of \(container.subject): \(error.message)")
-    } else {
-      self.init(.internalError, "start of \(container.subject): \(error)")
-    }
   }
 }

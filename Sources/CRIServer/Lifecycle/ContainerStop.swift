@@ -2,47 +2,79 @@ import LinuxSystem
 import Logging
 import RuntimeModel
 import ShimProtocol
+import SystemPackage
 
-/// Ends a running container: the stop signal, SIGKILL, and last the whole cgroup.
+/// Ends a running container, harder with each step: the stop signal to its first process, SIGKILL to that and to the
+/// whole cgroup, and last the end of a shim that does not tell the exit. The signals go from here by pidfd and cgroup,
+/// so that no shim can delay them.
 struct ContainerStop: Sendable {
   let daemon: Daemon
   let container: Container
 
-  /// What a killed process is given to be gone before the next, harder step.
-  private static let patience = Duration.seconds(5)
+  /// From SIGKILL until the shim must have told the exit, its wait for the last output included.
+  private static let patience = Duration.seconds(3)
+  /// How long a shim that works may take for an answer; on a loaded node, and before its whole pod is ended.
+  private static let shimPatience = Duration.seconds(5)
 
   /// - Parameter grace: between the stop signal and SIGKILL; zero kills at once.
+  /// - Throws: `deadlineExceeded` naming the processes that SIGKILL does not end.
   func run(grace: Duration) async throws {
     // A start that is under way ends first: either there is a process then, or there will be none.
     await container.lane.run {}
     guard container.record.state == .running else { return }
     if grace > .zero {
-      if container.beginStop() { try await signal(container.record.stopSignal, all: false) }
+      if container.beginStop() {
+        try await daemon.pass(.endSignal)
+        try await signal(container.record.stopSignal)
+      }
       if await container.exited.wait(timeout: grace) { return }
     }
-    try await signal(StopSignal.kill, all: true)
+    try await daemon.pass(.endKill)
+    try await signal(StopSignal.kill)
+    try await killCgroup()
     if await container.exited.wait(timeout: Self.patience) { return }
-    daemon.logger.warning(
-      "a container survives SIGKILL; its cgroup is killed", metadata: ["container": "\(container.id)"])
-    if let path = daemon.cgroupPath(of: container) {
-      try await daemon.threads.run { [cgroups = daemon.cgroups] in try cgroups.cgroup(at: path).kill() }
-    }
-    guard await container.exited.wait(timeout: Self.patience) else {
-      throw RuntimeError(.deadlineExceeded, "\(container.subject) does not end: its processes ignore SIGKILL")
+    try await escalate()
+  }
+
+  /// To the first process alone. One that has ended is on its way to the record.
+  private func signal(_ number: UInt32) async throws {
+    guard let process = container.record.process else { return }
+    try await daemon.threads.run {
+      do throws(SystemCallError) {
+        try Pidfd.open(process)?.send(signal: Int32(number))
+      } catch {
+        guard error.errno == .noSuchProcess else { throw error }
+      }
     }
   }
 
-  private func signal(_ number: UInt32, all: Bool) async throws {
-    guard let shim = daemon.sandboxes[container.sandboxID]?.shim else { return }
-    var request = Swiftlet_Shim_V1_KillRequest()
-    request.containerID = container.id.value
-    request.signal = number
-    request.all = all
-    do throws(ShimCallError) {
-      _ = try await shim.kill(request)
-    } catch {
-      // When it has ended, or its shim has, the exit is on its way to the record.
-      guard error.code == .notFound || error.isConnectionLoss else { throw error }
+  /// Everything that the container has started, its execs among it, in whatever PID namespace that is.
+  private func killCgroup() async throws {
+    guard let path = daemon.cgroupPath(of: container) else { return }
+    try await daemon.threads.run { [cgroups = daemon.cgroups] in try cgroups.cgroup(at: path).kill() }
+  }
+
+  /// SIGKILL has changed nothing: a process cannot die, or the shim does not tell. Only the latter is helped by more.
+  private func escalate() async throws {
+    if let sandbox = daemon.sandboxes[container.sandboxID], let shim = sandbox.shim {
+      let loss = ShimLoss(daemon: daemon, sandbox: sandbox, shim: shim)
+      if await !loss.answers(within: Self.shimPatience) {
+        daemon.logger.error(
+          "a shim does not answer and is killed with its pod", metadata: ["sandbox": "\(sandbox.id)"])
+        try await loss.settle(because: "the shim did not answer for \(Self.shimPatience.components.seconds) s")
+      }
     }
+    guard await container.exited.wait(timeout: Self.patience) else {
+      throw RuntimeError(.deadlineExceeded, "\(container.subject) does not end after SIGKILL: \(await survivors())")
+    }
+  }
+
+  private func survivors() async -> String {
+    guard let path = daemon.cgroupPath(of: container) else { return "its sandbox is gone" }
+    let found = try? await daemon.threads.run { [cgroups = daemon.cgroups] in
+      try cgroups.cgroup(at: path).processes().prefix(3).map { ProcessState(pid: $0).description }
+    }
+    guard let found, !found.isEmpty else { return "none of its processes is left, but its end was not told" }
+    return found.joined(separator: ", ")
   }
 }

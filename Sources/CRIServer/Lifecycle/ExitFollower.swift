@@ -41,26 +41,17 @@ struct ExitFollower: Sendable {
   private func record(_ exit: Swiftlet_Shim_V1_Exit) async throws {
     guard !exit.containerID.isEmpty else {
       daemon.logger.info("pause has ended", metadata: ["sandbox": "\(sandbox.id)"])
-      if sandbox.isReady { sandbox.isNotReady(because: "pause has ended") }
-      try await daemon.save(sandbox) { $0.state = .notReady }
+      try await daemon.save(sandbox) { $0.becomeNotReady(because: "pause has ended") }
       return
     }
     guard let id = Identifier(exit.containerID), let container = daemon.containers[id] else { return }
     try await ContainerExit(daemon: daemon, container: container).record(exit)
   }
 
-  /// The connection broke although nobody stopped the pod: the shim has died. Nobody watches the pod's processes any
-  /// more, so they are ended, and the sandbox shows NotReady until StopPodSandbox takes the rest away.
+  /// The connection broke: the shim has died, unless a stop of the pod has just ended it, which holds the lane then.
   private func shimIsGone() async {
-    guard sandbox.shim === shim, sandbox.isReady else { return }
-    daemon.logger.error("the shim has died; its pod is ended", metadata: ["sandbox": "\(sandbox.id)"])
-    sandbox.isNotReady(because: "the shim has died")
-    sandbox.connect(nil)
     do {
-      try await daemon.save(sandbox) { $0.state = .notReady }
-      try await sandbox.lane.run {
-        try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
-      }
+      try await ShimLoss(daemon: daemon, sandbox: sandbox, shim: shim).settle(because: "the shim has died")
     } catch {
       daemon.logger.error(
         "a pod without shim is not fully released", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])

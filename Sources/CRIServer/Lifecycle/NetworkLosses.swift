@@ -18,9 +18,8 @@ extension Daemon {
     logger.error(
       "a sandbox has lost its network and is not ready any more",
       metadata: ["sandbox": "\(sandbox.id)", "reason": "\(loss.reason)"])
-    sandbox.isNotReady(because: loss.reason)
     do {
-      try await save(sandbox) { $0.state = .notReady }
+      try await save(sandbox) { $0.becomeNotReady(because: loss.reason) }
     } catch {
       logger.error("a lost network could not be recorded", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
     }

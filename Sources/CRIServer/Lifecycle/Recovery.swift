@@ -11,8 +11,9 @@ import SwiftProtobuf
 struct Recovery: Sendable {
   let daemon: Daemon
 
-  /// How long a shim may take to answer before its pod counts as lost.
-  private static let patience = Duration.seconds(10)
+  /// How long a shim may take to connect and answer before its pod counts as lost: the start of the daemon, and with
+  /// it every other pod, waits for it.
+  private static let patience = Duration.seconds(5)
 
   func run(_ records: (sandboxes: [SandboxRecord], containers: [ContainerRecord])) async throws {
     for record in records.sandboxes { adopt(record) }
@@ -88,22 +89,25 @@ struct Recovery: Sendable {
   private func reconnect(_ sandbox: Sandbox) async throws {
     let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
     do {
-      let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
-      let state = try await shim.state(deadline: .now + Self.patience)
+      let deadline = ContinuousClock.now + Self.patience
+      let shim = try await ShimProcess.connect(directory: directory, deadline: deadline)
+      let state = try await shim.state(deadline: deadline)
       sandbox.connect(shim)
       try await reconcile(sandbox, with: state)
       ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
     } catch {
       daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
       sandbox.connect(nil)
-      try await daemon.save(sandbox) { $0.state = .notReady }
+      try await daemon.save(sandbox) { $0.becomeNotReady(because: "the shim was lost while no daemon ran: \(error)") }
       try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
     }
   }
 
   /// The shim knows what runs and what has ended; the exits it still holds come through the follower.
   private func reconcile(_ sandbox: Sandbox, with state: Swiftlet_Shim_V1_StateResponse) async throws {
-    if state.pausePid == 0 { try await daemon.save(sandbox) { $0.state = .notReady } }
+    if state.pausePid == 0 {
+      try await daemon.save(sandbox) { $0.becomeNotReady(because: "pause has ended") }
+    }
     let running = Dictionary(state.tasks.map { ($0.containerID, $0) }, uniquingKeysWith: { $1 })
     let exited = Set(state.exits.map(\.containerID))
     for container in daemon.containers(of: sandbox.id) {

@@ -12,6 +12,8 @@ struct SandboxStop: Sendable {
 
   /// How long the shim may take to kill and reap everything before the cgroups are killed over its head.
   private static let patience = Duration.seconds(10)
+  /// How long it usually takes at most, and a shim that works for any answer.
+  private static let shortPatience = Duration.seconds(2)
 
   /// StopPodSandbox: no container runs and nothing of the pod is left when it returns; the record stays.
   func stop() async throws {
@@ -68,9 +70,10 @@ struct SandboxStop: Sendable {
   private func endProcesses() async throws {
     if let shim = sandbox.shim {
       do {
-        _ = try await shim.stopSandbox(Swiftlet_Shim_V1_StopSandboxRequest(), deadline: .now + Self.patience)
+        try await stopPod(shim)
         // What has ended is recorded by the follower of the shim's exits, which needs the shim until then.
-        for container in daemon.containers(of: sandbox.id) where container.record.state == .running {
+        for container in daemon.containers(of: sandbox.id)
+        where container.record.state == .running || container.record.isStarting {
           _ = await container.exited.wait(timeout: Self.patience)
         }
         try await shutDown(shim)
@@ -86,6 +89,20 @@ struct SandboxStop: Sendable {
       try await killEverything()
     }
     if let shim = sandbox.record.shim { try await ShimProcess.reap(shim, exits: daemon.exits) }
+  }
+
+  /// Waits for long only for a shim that shows that it works.
+  private func stopPod(_ shim: ShimClient) async throws {
+    do throws(ShimCallError) {
+      _ = try await shim.stopSandbox(deadline: .now + Self.shortPatience)
+      return
+    } catch {
+      guard error.origin == .deadline else { throw error }
+    }
+    guard await ShimLoss(daemon: daemon, sandbox: sandbox, shim: shim).answers(within: Self.shortPatience) else {
+      throw RuntimeError(.deadlineExceeded, "the shim does not answer")
+    }
+    _ = try await shim.stopSandbox(deadline: .now + Self.patience)
   }
 
   /// A shim whose pod has ended leaves by itself a second later, so it may be gone already.

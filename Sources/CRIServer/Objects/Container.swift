@@ -16,6 +16,8 @@ final class Container: Sendable {
     var record: ContainerRecord
     var isRemoved = false
     var isStopping = false
+    /// How many removals are under way.
+    var removals = 0
   }
 
   private let state: Mutex<State>
@@ -42,6 +44,11 @@ final class Container: Sendable {
   }
 
   func markRemoved() { state.withLock { $0.isRemoved = true } }
+
+  /// While this is true nothing starts it.
+  var isBeingRemoved: Bool { state.withLock { $0.removals > 0 } }
+  func beginRemoval() { state.withLock { $0.removals += 1 } }
+  func endRemoval() { state.withLock { $0.removals -= 1 } }
 
   /// - Returns: whether this is the first stop, the one that sends the stop signal.
   func beginStop() -> Bool {

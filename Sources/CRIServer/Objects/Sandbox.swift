@@ -18,7 +18,6 @@ final class Sandbox: Sendable {
     var isListed: Bool
     var isRemoved = false
     var attachSteps: [(name: String, duration: Duration)] = []
-    var notReadyReason = ""
   }
 
   private let state: Mutex<State>
@@ -44,8 +43,7 @@ final class Sandbox: Sendable {
   }
 
   /// Why it is not ready although nobody stopped it, in prose; empty where that is not known.
-  var notReadyReason: String { state.withLock { $0.notReadyReason } }
-  func isNotReady(because reason: String) { state.withLock { $0.notReadyReason = reason } }
+  var notReadyReason: String { state.withLock { $0.record.notReadyReason ?? "" } }
   /// Changes the record in memory. Who calls this writes the result to the store.
   func update(_ change: (inout SandboxRecord) -> Void) -> SandboxRecord {
     state.withLock { state in

@@ -12,7 +12,8 @@ extension RuntimeService {
   ) async throws -> Runtime_V1_StopContainerResponse {
     if let container = try daemon.containers.find(request.containerID, field: "container_id") {
       let stop = ContainerStop(daemon: daemon, container: container)
-      let grace = Duration.seconds(max(0, request.timeout))
+      // A year is for ever, and no clock overflows.
+      let grace = Duration.seconds(min(max(0, request.timeout), 366 * 86_400))
       try await Task { try await stop.run(grace: grace) }.value
     }
     return Runtime_V1_StopContainerResponse()

@@ -1,0 +1,35 @@
+import LinuxSystem
+import Logging
+import RuntimeModel
+import ShimProtocol
+
+/// The end of a pod whose shim is dead or does nothing any more. Nobody watches its processes then, so they are ended,
+/// and the sandbox is NotReady with a reason; StopPodSandbox finds the rest done.
+struct ShimLoss: Sendable {
+  let daemon: Daemon
+  let sandbox: Sandbox
+  let shim: ShimClient
+
+  /// Whether the shim does its work: any answer will do, a refusal too.
+  func answers(within patience: Duration) async -> Bool {
+    do throws(ShimCallError) {
+      _ = try await shim.state(deadline: .now + patience)
+      return true
+    } catch {
+      return error.origin == .shim
+    }
+  }
+
+  /// Ends shim and pod, unless somebody else has seen to it: the sandbox's lane decides.
+  func settle(because reason: String) async throws {
+    try await sandbox.lane.run {
+      guard sandbox.shim === shim, !sandbox.record.isReleased else { return }
+      daemon.logger.error(
+        "a pod is ended for want of its shim", metadata: ["sandbox": "\(sandbox.id)", "reason": "\(reason)"])
+      sandbox.connect(nil)
+      shim.close()
+      try await daemon.save(sandbox) { $0.becomeNotReady(because: reason) }
+      try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
+    }
+  }
+}

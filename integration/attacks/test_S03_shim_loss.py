@@ -1,0 +1,107 @@
+"""S03 and FAULTS F20, F21: a shim is killed, or hangs. No container is told running that nobody watches, no pod but its
+own notices, and everything can be stopped and removed."""
+
+import os
+import signal
+import time
+
+import grpc
+import pytest
+
+from lib import wait
+from lib.census import Census
+from lib.cri import SLEEPER
+from lib.failpoints import Call
+from lib.stubs import pb
+
+LOST = (pb.CONTAINER_EXITED, 255, "Unknown")
+
+
+@pytest.fixture
+def lonely(make_daemon):
+    """A daemon of its own, with a census around the case."""
+    daemon = make_daemon()
+    census = Census(daemon)
+    before = {name: found for name, found in census.take().items() if name != "descriptors"}
+    yield daemon
+    daemon.client.remove_all()
+    census.settled(before)
+
+
+def outcome(container) -> tuple:
+    status = container.status()
+    return (status.state, status.exit_code, status.reason)
+
+
+def shim_of(pod) -> int:
+    return pod.info()["shimPid"]
+
+
+def test_a_killed_shim_takes_its_pod_along_and_nothing_else(lonely):
+    cri = lonely.client
+    pod, other = cri.run_pod(), cri.run_pod()
+    container, created = pod.run(SLEEPER), pod.create(SLEEPER, name="created")
+    ended = pod.run(["sh", "-c", "exit 3"], name="ended")
+    final = ended.wait()
+    beside = other.run(["sleep", "100000"])
+    os.kill(shim_of(pod), signal.SIGKILL)
+    wait.until(lambda: outcome(container) == LOST, "the container to be told lost", 5)
+    assert not pod.ready and pod.info()["reason"] == "the shim has died"
+    assert "shim" in container.status().message
+    assert ended.status() == final and created.status().state == pb.CONTAINER_CREATED
+    assert len([name for _, name, state in Census(lonely).owned() if state != "Z"]) == 3, "the other pod's"
+    assert other.ready and beside.shell("echo fine") == "fine\n"
+    for refused in (created.start_refused(), pod.create_refused(["true"], name="late")):
+        assert refused.code == grpc.StatusCode.FAILED_PRECONDITION
+    lonely.terminate()
+    lonely.start()
+    assert not pod.ready and pod.info()["reason"] == "the shim has died" and outcome(container) == LOST
+    pod.stop()
+    container.remove()
+    pod.remove()
+    assert [found.id for found in cri.pods()] == [other.id]
+
+
+def test_a_shim_that_dies_after_pause(lonely):
+    """The pod is not ready any more, and its container runs; then nobody watches that either."""
+    pod = lonely.client.run_pod()
+    container = pod.run(SLEEPER)
+    os.kill(pod.info()["pid"], signal.SIGKILL)
+    wait.until(lambda: not pod.ready, "the pod to be told not ready")
+    assert pod.info()["reason"] == "pause has ended"
+    assert container.status().state == pb.CONTAINER_RUNNING
+    os.kill(shim_of(pod), signal.SIGKILL)
+    wait.until(lambda: outcome(container) == LOST, "the container to be told lost", 5)
+    assert pod.info()["reason"] == "pause has ended"
+
+
+def test_shims_that_hang(lonely):
+    """One pod's container is stopped, one pod is stopped, one runs a command, and a fourth is as ever meanwhile."""
+    cri = lonely.client
+    pods = [cri.run_pod() for _ in range(4)]
+    containers = [pod.run(["sleep", "100000"]) for pod in pods]
+    for pod in pods[:3]:
+        os.kill(shim_of(pod), signal.SIGSTOP)
+    execution = pb.ExecSyncRequest(container_id=containers[2].id, cmd=["true"], timeout=1)
+    stop_container = Call(containers[0].stop, 1)
+    stop_pod = Call(pods[1].stop)
+    execute = Call(cri.refused, "ExecSync", execution)
+    for _ in range(5):
+        assert len(cri.containers()) == 4 and all(pod.status().id for pod in pods)
+        assert containers[3].shell("echo served") == "served\n"
+    refused = execute.result(20)
+    assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED and "does not answer" in refused.text
+    stop_pod.result(20)
+    stop_container.result(20)
+    assert [outcome(container) for container in containers[:2]] == [LOST, LOST]
+    assert not pods[0].ready and "did not answer" in pods[0].info()["reason"]
+    assert containers[2].status().state == pb.CONTAINER_RUNNING, "nobody has asked for its end"
+    for pod in pods[:2]:
+        pod.remove()
+    # The third hangs still, and no start of the daemon waits for it for long.
+    lonely.terminate()
+    began = time.monotonic()
+    lonely.start()
+    assert time.monotonic() - began < 15
+    assert not pods[2].ready and "the shim was lost" in pods[2].info()["reason"] and outcome(containers[2]) == LOST
+    assert pods[3].ready and containers[3].shell("echo served") == "served\n"
