@@ -24,6 +24,7 @@ package final class Daemon: Sendable {
   let bootID: String
   let availableCapabilities: CapabilitySet
   let users: UserDatabases
+  let execOutput = OutputBudget()
 
   let sandboxes = ObjectTable<Sandbox>(kind: "sandbox")
   let containers = ObjectTable<Container>(kind: "container")
@@ -72,11 +73,17 @@ package final class Daemon: Sendable {
   }
 
   /// Changes a container's record on disk, then in memory: nobody sees what a full disk has refused. In its lane only.
-  func commit(_ container: Container, _ change: @Sendable (inout ContainerRecord) -> Void) async throws {
+  /// - Parameter failpoint: where the disk may refuse.
+  func commit(
+    _ container: Container, failpoint: Failpoint? = nil, _ change: @Sendable (inout ContainerRecord) -> Void
+  ) async throws {
     var record = container.record
     change(&record)
     let changed = record
-    try await threads.run { [store] in try store.update(changed) }
+    try await threads.run { [store] in
+      try failpoint?.pass()
+      try store.update(changed)
+    }
     _ = container.update(change)
   }
 

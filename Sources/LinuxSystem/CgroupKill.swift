@@ -10,12 +10,7 @@ extension Cgroup {
   package func kill(deadline: Duration = .seconds(5)) throws(SystemCallError) {
     if let unifiedDirectory {
       do {
-        try writeKernelFile("\(unifiedDirectory)/cgroup.kill", "1")
-        // Where v1 has frozen them, nobody dies before the thaw.
-        if let freezer = directory(of: "freezer"), freezer != unifiedDirectory {
-          try? writeKernelFile("\(freezer)/freezer.state", "THAWED")
-        }
-        return
+        return try writeKernelFile("\(unifiedDirectory)/cgroup.kill", "1")
       } catch {
         // Before Linux 5.14, or the group is not there: then the rounds find nothing.
         guard error.errno == .noSuchFileOrDirectory || error.errno == Errno(rawValue: ENODEV) else { throw error }

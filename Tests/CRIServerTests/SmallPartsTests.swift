@@ -53,6 +53,15 @@ import Testing
 }
 
 @Suite struct LatchAndLaneTests {
+  @Test func aCrowdOfCommandsSharesTheOutput() {
+    let budget = OutputBudget()
+    let taken = (0..<10).map { _ in budget.take() }
+    #expect(taken.prefix(4).allSatisfy { $0 == OutputBudget.most })
+    #expect(taken.dropFirst(4).allSatisfy { $0 == OutputBudget.least })
+    taken.forEach(budget.giveBack)
+    #expect(budget.take() == OutputBudget.most)
+  }
+
   @Test func aLatchGivesUpAtItsDeadline() async {
     let latch = Latch()
     #expect(await !latch.wait(timeout: .milliseconds(5)))

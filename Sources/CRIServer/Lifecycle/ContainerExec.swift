@@ -29,6 +29,9 @@ struct ContainerExec: Sendable {
     request.containerID = container.id.value
     request.process = try process(command)
     request.timeoutNano = timeout * 1_000_000_000
+    let output = daemon.execOutput.take()
+    defer { daemon.execOutput.giveBack(output) }
+    request.outputLimit = UInt64(output)
     let leaf = try await makeLeaf()
     request.cgroup = leaf.message
     let call = request

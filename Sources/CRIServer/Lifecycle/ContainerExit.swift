@@ -39,8 +39,7 @@ struct ContainerExit: Sendable {
   private func finish(_ exit: Swiftlet_Shim_V1_Exit, reason: String, message: String) async throws {
     try await container.lane.run {
       guard container.record.finishedAt == 0 else { return }
-      try await daemon.pass(.exitRecord)
-      try await daemon.commit(container) { record in
+      try await daemon.commit(container, failpoint: .exitRecord) { record in
         if record.startedAt == 0 { record.startedAt = exit.startedAt == 0 ? record.createdAt : exit.startedAt }
         record.isStarting = false
         record.finishedAt = max(exit.finishedAt, record.startedAt)
