@@ -158,6 +158,12 @@ def test_order_duplicates_and_nesting(pod, tmp_path):
     assert list(container.status().mounts) == mounts
 
 
+def test_more_mounts_than_there_can_be(pod, tmp_path):
+    mounts = [pb.Mount(container_path=f"/m/{number}", host_path=str(tmp_path)) for number in range(10_001)]
+    refused = pod.create_refused(["true"], mounts=mounts)
+    assert refused.code == INVALID and "mounts: 10001" in refused.text
+
+
 def test_kinds_must_fit(pod, tmp_path):
     """No directory is mounted over a file, nor a file over a directory; a dangling host path is not made."""
     (tmp_path / "file").write_text("x")

@@ -15,6 +15,10 @@ struct ContainerVolumes: Sendable {
   ///
   /// - Throws: `RuntimeError`, for a mounted image with a text that begins with ``ImageVolume/failure``.
   init(daemon: Daemon, config: Runtime_V1_ContainerConfig, image: Image) async throws {
+    guard config.mounts.count <= MountPlan.most else {
+      throw RuntimeError(
+        .invalidArgument, "mounts: \(config.mounts.count) of them are more than the \(MountPlan.most) that are made")
+    }
     declared = try DeclaredVolumes(image.config.volumes, requested: config.mounts, image: config.image.image)
     for (index, mount) in config.mounts.enumerated() where mount.wantsImage {
       mounted[index] = try await Self.find(mount, field: "mounts[\(index)]", in: daemon.images)

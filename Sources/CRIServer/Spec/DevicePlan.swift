@@ -62,7 +62,7 @@ struct DevicePlan: Sendable {
     guard container.hasPrefix("/"), MountPlan.cleaned(container) != "/" else {
       throw RuntimeError(.invalidArgument, "\(field).container_path: \"\(container)\" is not an absolute path")
     }
-    guard let found = hostDevices.find(device.hostPath), !found.isEmpty else {
+    guard let found = try hostDevices.find(device.hostPath, field: "\(field).host_path"), !found.isEmpty else {
       throw RuntimeError(.invalidArgument, "\(field).host_path: \(device.hostPath) is not a device on this node")
     }
     for node in found {
@@ -80,7 +80,8 @@ struct DevicePlan: Sendable {
   private mutating func add(
     _ device: DeviceNode, hostDevices: HostDevices, user: Owner?
   ) throws(RuntimeError) {
-    let found = hostDevices.find(device.hostPath)?.first { $0.below.isEmpty }
+    let all = try hostDevices.find(device.hostPath, field: "CDI device node \(device.path)")
+    let found = all?.first { $0.below.isEmpty }
     let isComplete = device.type != nil && (device.major ?? 0) != 0
     guard isComplete || found != nil else {
       throw RuntimeError(

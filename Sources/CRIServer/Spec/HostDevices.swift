@@ -1,4 +1,5 @@
 import Glibc
+import RuntimeModel
 
 /// The node's device nodes, looked at when a request needs them.
 struct HostDevices: Sendable {
@@ -17,16 +18,30 @@ struct HostDevices: Sendable {
   /// Directories of /dev that a container has of its own.
   private static let own: Set<String> = ["pts", "shm", "mqueue", "fd", "console", "ptmx", "core"]
 
+  /// Names that are looked at below one directory; more are no directory of devices.
+  private static let mostNames = 20_000
+
   /// Everything below /dev, for privileged containers.
-  var all: [Node] { Self.walk("/dev", depth: 0) }
+  var all: [Node] {
+    var budget = Self.mostNames
+    return Self.walk("/dev", depth: 0, &budget)
+  }
 
   /// The device at `path`, links followed, or every device below it when it is a directory; nil when there is nothing.
-  func find(_ path: String) -> [Node]? {
+  ///
+  /// - Parameter field: what the request calls the path, for the error.
+  /// - Throws: `invalidArgument` when the directory holds too much to be one of devices.
+  func find(_ path: String, field: String) throws(RuntimeError) -> [Node]? {
     guard path.hasPrefix("/") else { return nil }
     var status = stat()
     guard stat(path, &status) == 0 else { return nil }
     if status.st_mode & S_IFMT == S_IFDIR {
-      return Self.walk(path, depth: 0).map { node in
+      var budget = Self.mostNames
+      let found = Self.walk(path, depth: 0, &budget)
+      guard budget >= 0 else {
+        throw RuntimeError(.invalidArgument, "\(field): \(path) holds more than \(Self.mostNames) files")
+      }
+      return found.map { node in
         var node = node
         node.below = String(decoding: node.path.utf8.dropFirst(path.utf8.count), as: UTF8.self)
         return node
@@ -35,15 +50,18 @@ struct HostDevices: Sendable {
     return Self.node(path, status).map { [$0] } ?? []
   }
 
-  private static func walk(_ directory: String, depth: Int) -> [Node] {
+  /// - Parameter budget: of names; below 0 when it did not suffice.
+  private static func walk(_ directory: String, depth: Int, _ budget: inout Int) -> [Node] {
     guard depth < 8 else { return [] }
     var nodes: [Node] = []
     for name in HostFiles.list(directory) where depth > 0 || !own.contains(name) {
+      budget -= 1
+      guard budget >= 0 else { return nodes }
       let path = directory + "/" + name
       var status = stat()
       guard lstat(path, &status) == 0 else { continue }
       if status.st_mode & S_IFMT == S_IFDIR {
-        nodes += walk(path, depth: depth + 1)
+        nodes += walk(path, depth: depth + 1, &budget)
       } else if let node = node(path, status) {
         nodes.append(node)
       }

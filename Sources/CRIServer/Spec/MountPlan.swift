@@ -23,6 +23,9 @@ struct MountPlan: Sendable {
     var injected: [EditMount] = []
   }
 
+  /// More than any pod has; the kernel's own limit for a namespace is 100,000 (fs.mount-max).
+  static let most = 10_000
+
   /// In the order in which they are mounted: parents before children, but for an image's own volumes.
   var mounts: [Swiftlet_Shim_V1_Mount]
   var rootPropagation: Swiftlet_Shim_V1_Propagation
