@@ -96,7 +96,7 @@ package struct Cgroup: Sendable, Hashable {
     return pids
   }
 
-  private static func children(of directory: String) -> [String] {
+  static func children(of directory: String) -> [String] {
     guard let stream = opendir(directory) else { return [] }
     defer { closedir(stream) }
     var names: [String] = []

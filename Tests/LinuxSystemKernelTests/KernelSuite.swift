@@ -70,6 +70,7 @@ func errno(of body: () throws -> Void) -> Int32? {
     try body()
     return nil
   } catch {
-    return (error as? SystemCallError)?.errno.rawValue
+    let cause = (error as? LimitError)?.cause ?? error as? SystemCallError
+    return cause?.errno.rawValue
   }
 }
