@@ -168,7 +168,9 @@ let package = Package(
       name: "CRIProtocolTests", dependencies: [protobuf], exclude: ["cri-fields.tsv"], swiftSettings: house),
     .testTarget(
       name: "CRIServerTests",
-      dependencies: ["CRIServer", "CRIProtocol", "CDI", "PodNetwork", "ShimProtocol", "RuntimeModel"],
+      dependencies: [
+        "CRIServer", "CRIProtocol", "CDI", "LinuxSystem", "PodNetwork", "ShimProtocol", "RuntimeModel", systemPackage,
+      ],
       swiftSettings: house),
     .testTarget(
       name: "ImageStoreKernelTests",

@@ -4,24 +4,10 @@ import pathlib
 
 import pytest
 
-from lib.census import CGROUPS, controllers
+from lib.census import controllers
+from lib.cgroups import UNIFIED, group, value
 from lib.cri import SLEEPER, resources
 from lib.stubs import pb
-
-UNIFIED = (CGROUPS / "cgroup.controllers").exists()
-
-
-def group(daemon, id: str, controller: str) -> pathlib.Path:
-    """The directory of a container or sandbox below its pods' parent."""
-    top = CGROUPS if UNIFIED else CGROUPS / controller
-    found = [path for path in (top / daemon.base.name).rglob(f"*{id}*") if path.is_dir()]
-    assert found, f"no cgroup of {id} below {top / daemon.base.name}"
-    return min(found, key=lambda path: len(path.parts))
-
-
-def value(daemon, container, controller: str, old: str, new: str) -> str:
-    directory = group(daemon, container.id, controller)
-    return (directory / (new if UNIFIED else old)).read_text().strip()
 
 
 def test_limits_are_in_the_files(daemon, pod):

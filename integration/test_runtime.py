@@ -12,7 +12,8 @@ BUILT = {
     "Version", "Status", "RuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox", "PodSandboxStatus",
     "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer", "ListContainers",
     "ContainerStatus", "ExecSync", "ListImages", "ImageStatus", "PullImage", "RemoveImage", "ImageFsInfo",
-    "UpdateRuntimeConfig",
+    "UpdateRuntimeConfig", "UpdateContainerResources", "UpdatePodSandboxResources",
+    "ContainerStats", "ListContainerStats", "PodSandboxStats", "ListPodSandboxStats",
 }
 
 

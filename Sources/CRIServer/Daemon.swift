@@ -18,6 +18,8 @@ package final class Daemon: Sendable {
   let seccomp = SeccompCompiler()
   /// Threads for calls that block: records, cgroups, spawning.
   let threads: BlockingPool
+  /// The one thread that counts writable layers: never in a request's way.
+  let measurers = BlockingPool(threads: 1)
   /// Waits for processes, without a thread for each.
   let exits: ExitWatcher
   let logger: Logger

@@ -13,6 +13,8 @@ package struct DaemonConfiguration: Sendable {
   package var socket: String
   /// Where pods go whose request names no cgroup_parent.
   package var cgroupParent: String
+  /// Processes and threads that a container may have (ATTACKS.md D23); -1: no limit.
+  package var pidsLimit: Int64 = 4096
   package var shimPath: String
   package var pausePath: String
   package var network: NetworkConfiguration

@@ -44,6 +44,8 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
   package var mountedImages: [Int: String]?
   /// Bytes of its log that could not be written; nil: none, or it runs.
   package var logLostBytes: UInt64?
+  /// A LinuxContainerResources in protobuf: the config's with every update since; nil: never updated.
+  package var resources: Data?
 
   package var state: State {
     if finishedAt != 0 { return .exited }
@@ -78,5 +80,6 @@ package struct ContainerRecord: Sendable, Hashable, Codable {
     self.process = nil
     self.mountedImages = nil
     self.logLostBytes = nil
+    self.resources = nil
   }
 }

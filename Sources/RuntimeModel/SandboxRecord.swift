@@ -36,6 +36,9 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
   package var isReleased: Bool
   /// Why it is not ready although nobody stopped it, in prose; nil where that is not known.
   package var notReadyReason: String?
+  /// What UpdatePodSandboxResources said last, each a LinuxContainerResources in protobuf; nil: nothing.
+  package var overhead: Data?
+  package var resources: Data?
 
   package init(
     id: Identifier, metadata: SandboxMetadata, state: State, createdAt: Int64, bootID: String, runtimeHandler: String,
@@ -55,6 +58,8 @@ package struct SandboxRecord: Sendable, Hashable, Codable {
     self.pause = nil
     self.isReleased = false
     self.notReadyReason = nil
+    self.overhead = nil
+    self.resources = nil
   }
 }
 

@@ -16,7 +16,7 @@ struct ConfigurationFile {
 
   private static let keys: Set<String> = [
     "root", "state", "socket", "cgroup_parent", "log_level", "network", "registries", "cdi_spec_dirs",
-    "device_ownership_from_security_context",
+    "device_ownership_from_security_context", "containers",
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
@@ -62,6 +62,7 @@ struct ConfigurationFile {
       }
       configuration.deviceSpecs = SpecDirectories(paths)
     }
+    try table.table("containers")?.readContainers(into: &configuration)
     return configuration
   }
 

@@ -18,6 +18,7 @@ struct ContainerCreation: Sendable {
     _ metadata: ContainerMetadata, _ request: Runtime_V1_CreateContainerRequest
   ) async throws -> Identifier {
     let config = request.config
+    try daemon.cgroups.check(Cgroup.Limits(config.linux.resources), prefix: "linux.resources.")
     stages.begin("resolve image")
     let image = try image(config)
     let id = Identifier.random()

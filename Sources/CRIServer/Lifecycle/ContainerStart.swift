@@ -83,16 +83,10 @@ struct ContainerStart: Sendable {
   private func cgroup(
     _ sandbox: Sandbox, _ record: ContainerRecord
   ) async throws -> Swiftlet_Shim_V1_Cgroup {
-    let limits = Cgroup.Limits(container.config.linux.resources)
-    let path = "\(sandbox.record.cgroupParent)/\(container.id)"
-    return try await daemon.threads.run { [cgroups = daemon.cgroups, logger = daemon.logger] in
-      let cgroup = try cgroups.create(path: path)
-      let warnings = try cgroup.apply(limits)
+    let cgroup = try await daemon.makeCgroup(of: container, in: sandbox)
+    return try await daemon.threads.run {
       try cgroup.applyDeviceRules(
         DeviceRule.defaults + record.allowedDevices.map(DeviceRule.init), privileged: record.isPrivileged)
-      for warning in warnings {
-        logger.notice("container limits", metadata: ["container": "\(record.id)", "warning": "\(warning)"])
-      }
       return cgroup.message
     }
   }

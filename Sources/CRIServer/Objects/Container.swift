@@ -11,6 +11,9 @@ final class Container: Sendable {
   let lane = Lane()
   /// Opens when the exit is in the store.
   let exited = Latch()
+  /// Readings for stats.
+  let processor = ProcessorHistory()
+  let writableLayer = WritableLayer()
 
   private struct State: Sendable {
     var record: ContainerRecord

@@ -10,6 +10,8 @@ final class Sandbox: Sendable {
   let namespaces: NamespaceChoice
   /// Stop, remove and whatever else changes the sandbox as a whole go through here one at a time.
   let lane = Lane()
+  /// Readings for stats.
+  let processor = ProcessorHistory()
 
   private struct State: Sendable {
     var record: SandboxRecord

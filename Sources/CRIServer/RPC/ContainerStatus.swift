@@ -54,7 +54,7 @@ extension Container {
       status.mounts[index].image.imageRef = image
     }
     status.logPath = record.logPath
-    status.resources.linux = config.linux.resources
+    status.resources.linux = resources
     status.user.linux.uid = Int64(start.process.user.uid)
     status.user.linux.gid = Int64(start.process.user.gid)
     status.user.linux.supplementalGroups = start.process.user.groups.map(Int64.init)

@@ -58,13 +58,17 @@ extension Sandbox {
       var hostInterface: String?
       var mac: String?
       var cgroupParent: String
+      /// As the client said them, last by UpdatePodSandboxResources.
+      var overhead: ShownResources?
+      var resources: ShownResources?
       /// Why it is not ready although nobody stopped it.
       var reason: String?
     }
     let record = record
+    let (overhead, resources) = shownResources
     let details = Details(
       pid: record.pause?.pid ?? 0, shimPid: record.shim?.pid ?? 0, hostInterface: record.lease?.hostInterface,
-      mac: record.lease?.mac, cgroupParent: record.cgroupParent,
+      mac: record.lease?.mac, cgroupParent: record.cgroupParent, overhead: overhead, resources: resources,
       reason: notReadyReason.isEmpty ? nil : notReadyReason)
     return try verboseText(details)
   }

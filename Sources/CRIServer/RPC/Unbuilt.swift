@@ -9,12 +9,6 @@ private func unbuilt(_ method: String) -> RuntimeError {
 }
 
 extension RuntimeService {
-  func updateContainerResources(
-    request: Runtime_V1_UpdateContainerResourcesRequest, context: ServerContext
-  ) async throws -> Runtime_V1_UpdateContainerResourcesResponse {
-    throw unbuilt("UpdateContainerResources")
-  }
-
   func exec(
     request: Runtime_V1_ExecRequest, context: ServerContext
   ) async throws -> Runtime_V1_ExecResponse {
@@ -31,30 +25,6 @@ extension RuntimeService {
     request: Runtime_V1_PortForwardRequest, context: ServerContext
   ) async throws -> Runtime_V1_PortForwardResponse {
     throw unbuilt("PortForward")
-  }
-
-  func containerStats(
-    request: Runtime_V1_ContainerStatsRequest, context: ServerContext
-  ) async throws -> Runtime_V1_ContainerStatsResponse {
-    throw unbuilt("ContainerStats")
-  }
-
-  func listContainerStats(
-    request: Runtime_V1_ListContainerStatsRequest, context: ServerContext
-  ) async throws -> Runtime_V1_ListContainerStatsResponse {
-    throw unbuilt("ListContainerStats")
-  }
-
-  func podSandboxStats(
-    request: Runtime_V1_PodSandboxStatsRequest, context: ServerContext
-  ) async throws -> Runtime_V1_PodSandboxStatsResponse {
-    throw unbuilt("PodSandboxStats")
-  }
-
-  func listPodSandboxStats(
-    request: Runtime_V1_ListPodSandboxStatsRequest, context: ServerContext
-  ) async throws -> Runtime_V1_ListPodSandboxStatsResponse {
-    throw unbuilt("ListPodSandboxStats")
   }
 
   func checkpointContainer(
@@ -85,12 +55,6 @@ extension RuntimeService {
     request: Runtime_V1_ListPodSandboxMetricsRequest, context: ServerContext
   ) async throws -> Runtime_V1_ListPodSandboxMetricsResponse {
     throw unbuilt("ListPodSandboxMetrics")
-  }
-
-  func updatePodSandboxResources(
-    request: Runtime_V1_UpdatePodSandboxResourcesRequest, context: ServerContext
-  ) async throws -> Runtime_V1_UpdatePodSandboxResourcesResponse {
-    throw unbuilt("UpdatePodSandboxResources")
   }
 
   func streamPodSandboxes(

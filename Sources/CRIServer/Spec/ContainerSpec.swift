@@ -54,7 +54,7 @@ struct ContainerSpec: Sendable {
   init(_ config: Runtime_V1_ContainerConfig, in around: Surroundings) throws(RuntimeError) {
     let security = config.linux.securityContext
     try UnsupportedFields.check(config)
-    try Cgroup.Limits(config.linux.resources).check()
+    try Cgroup.Limits(config.linux.resources).check(prefix: "linux.resources.")
     guard !security.privileged || around.sandboxIsPrivileged else {
       throw RuntimeError(
         .invalidArgument, "linux.security_context.privileged: the sandbox was not created as privileged")
@@ -136,11 +136,7 @@ struct ContainerSpec: Sendable {
     process.capabilities.ambient = ambient.mask
     process.capabilities.inheritable = ambient.mask
     process.noNewPrivs = security.noNewPrivs
-    let oomScore = config.linux.resources.oomScoreAdj
-    guard (-1000...1000).contains(oomScore) else {
-      throw RuntimeError(.invalidArgument, "linux.resources.oom_score_adj: \(oomScore) is not in -1000...1000")
-    }
-    process.oomScoreAdj = Int32(oomScore)
+    process.oomScoreAdj = try config.linux.resources.checkedOOMScore(prefix: "linux.resources.")
     process.setOomScoreAdj = true
     return process
   }
