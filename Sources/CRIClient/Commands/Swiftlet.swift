@@ -20,7 +20,8 @@ struct Swiftlet: AsyncParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Pods", subcommands: [Play.self, Down.self, Run.self, Pods.self]),
       CommandGroup(
-        name: "Containers", subcommands: [Ps.self, Logs.self, Exec.self, Stop.self, Remove.self, Inspect.self]),
+        name: "Containers",
+        subcommands: [Ps.self, Stats.self, Logs.self, Exec.self, Stop.self, Remove.self, Inspect.self]),
       CommandGroup(name: "Images", subcommands: [Pull.self, Load.self, Images.self, RemoveImage.self]),
       CommandGroup(name: "Runtime", subcommands: [Net.self, VersionCommand.self, RuntimeStatus.self, Doctor.self]),
     ])
