@@ -12,7 +12,7 @@ BUILT = {
     "Version", "Status", "RuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox", "PodSandboxStatus",
     "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer", "ListContainers",
     "ContainerStatus", "ExecSync", "ListImages", "ImageStatus", "PullImage", "RemoveImage", "ImageFsInfo",
-    "UpdateRuntimeConfig", "UpdateContainerResources", "UpdatePodSandboxResources",
+    "UpdateRuntimeConfig", "UpdateContainerResources", "UpdatePodSandboxResources", "ReopenContainerLog",
     "ContainerStats", "ListContainerStats", "PodSandboxStats", "ListPodSandboxStats",
 }
 
