@@ -1,5 +1,7 @@
 """The races of a container's life, each made a sequence by holding the daemon at a place; and a death at each step."""
 
+import random
+
 import grpc
 import pytest
 
@@ -156,13 +158,45 @@ def test_a_start_that_cannot_be_recorded_leaves_no_process(victim, census):
 
 def test_an_end_that_cannot_be_recorded_is_not_told_and_not_forgotten(victim, census):
     """The shim keeps it until it is on disk: a client never sees what the next daemon would not know."""
-    arm(victim, "exit.record=1*error:ENOSPC")
+    arm(victim, "exit.record=error:ENOSPC")
     container = victim.client.run_pod().run(["sh", "-c", "exit 3"])
+    wait.until(lambda: "an exit could not be recorded" in victim.tail(5), "the refusal of the disk")
+    assert container.status().state == pb.CONTAINER_RUNNING
+    arm(victim)
     status = container.wait()
-    assert "an exit could not be recorded" in victim.tail()
+    assert (status.exit_code, status.reason) == (3, "Error")
     arm(victim)
     assert container.status() == status
-    assert (status.exit_code, status.reason) == (3, "Error")
+
+
+def test_many_calls_at_once_in_any_order(victim, census):
+    """FAULTS F35, in small: whatever comes first, each container starts at most once, ends once, is gone when its
+    removal has succeeded, and no call fails with anything but the state it met."""
+    cri = victim.client
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    pod = cri.run_pod()
+    for number in range(12):
+        dice = random.Random(seed + number)
+        container = pod.create(["sleep", "100000"], name=f"c{number}")
+        verbs = [container.start] * 3 + [container.stop] * 3 + [container.remove] * 2
+        dice.shuffle(verbs)
+        codes: list[tuple[str, object]] = []
+
+        def call(verb, codes=codes) -> None:
+            try:
+                verb()
+                codes.append((verb.__name__, "done"))
+            except grpc.RpcError as error:
+                codes.append((verb.__name__, error.code()))
+
+        for running in [Call(call, verb) for verb in verbs]:
+            running.result()
+        assert codes.count(("start", "done")) <= 1, (seed, number, codes)
+        assert {code for name, code in codes if name != "start"} == {"done"}, (seed, number, codes)
+        assert {code for name, code in codes if name == "start"} <= {"done", STATE, grpc.StatusCode.NOT_FOUND}, codes
+        assert not cri.containers(), (seed, number)
+        assert not programs_of(census), (seed, number)
 
 
 PLACES = ["create.record", "create.answer", "start.intent", "start.cgroup", "start.process", "start.record",

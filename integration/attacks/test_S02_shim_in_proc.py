@@ -2,11 +2,10 @@
 
 import pathlib
 
-import pytest
-
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
 
+NOT = ["SYS_PTRACE", "PERFMON", "SYS_ADMIN"]
 PLACES = ["environ", "mem", "maps", "fd", "fdinfo", "root", "cwd", "exe", "task", "stack", "auxv", "ns/mnt"]
 # Reads, lists or resolves one place, and says which of them it could.
 SPY = """
@@ -25,24 +24,26 @@ done
 echo done""" % " ".join(PLACES)
 
 
-@pytest.fixture
-def spy(cri):
-    """Root with the usual capabilities, among the node's processes."""
+def test_root_without_ptrace_reads_nothing_of_a_shim(cri, daemon):
+    """Root with the usual capabilities, and with all others, among the node's processes; and the spy is one that sees
+    what there is to be seen when it may. PERFMON, which SYS_ADMIN implies, reads environ and maps since Linux 6.15."""
     context = pb.LinuxSandboxSecurityContext(namespace_options=pb.NamespaceOption(pid=pb.NODE))
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent, security_context=context))
-    return pod.run(SLEEPER, linux=security(capabilities=pb.Capability(drop_capabilities=["SYS_PTRACE"])))
 
+    def spy(name: str, add: list[str], drop: list[str]):
+        capabilities = pb.Capability(add_capabilities=add, drop_capabilities=drop)
+        return pod.run(SLEEPER, name=name, linux=security(capabilities=capabilities))
 
-def test_root_without_ptrace_reads_nothing_of_a_shim(cri, daemon, spy):
     cri.run_pod().run(SLEEPER)
-    shims = daemon.shims()
-    assert len(shims) == 2
-    for pid in shims:
-        answer = spy.execute("sh", "-c", SPY, str(pid))
-        assert answer.stdout == b"done\n", (answer.stdout, answer.stderr)
-    # and the spy is one that sees what may be seen: its own process, and that the shim is there
-    assert f"{shims[0]}\n" in spy.shell("ls -1 /proc")
-    assert b"environ\nmem\n" in spy.execute("sh", "-c", SPY, "self").stdout
+    usual, most, tracer = spy("usual", [], []), spy("most", ["ALL"], NOT), spy("tracer", ["SYS_PTRACE"], [])
+    processes = [daemon.pid, *daemon.shims()]
+    assert len(processes) == 3
+    for pid in processes:
+        for container in (usual, most):
+            answer = container.execute("sh", "-c", SPY, str(pid))
+            assert answer.stdout == b"done\n", (answer.stdout, answer.stderr)
+        seen = tracer.execute("sh", "-c", SPY, str(pid)).stdout.decode().split()
+        assert {"environ", "mem", "maps", f"/proc/{pid}/fd/0", "root", "cwd", "exe", "ns/mnt"} <= set(seen), seen
 
 
 def test_a_shim_has_no_secret_and_no_more_than_it_needs(cri, daemon):
