@@ -104,8 +104,8 @@ package struct RootHandle: ~Copyable, Sendable {
       guard status.size <= limit else {
         throw SystemCallError(call: "read", errno: .fileTooLarge, subject: "\(subject): over \(limit) bytes")
       }
-      // The node's own /proc, and an inode that was looked at.
-      return try OwnedFD.open("/proc/self/fd/\(raw)", flags: O_RDONLY | O_NOCTTY).withRawDescriptor {
+      // The node's own /proc, and an inode that was looked at. Reading /proc/kmsg, which is "regular", would wait.
+      return try OwnedFD.open("/proc/self/fd/\(raw)", flags: O_RDONLY | O_NOCTTY | O_NONBLOCK).withRawDescriptor {
         (file) throws(SystemCallError) in try readAll(file, limit: limit, subject: subject)
       }
     }
