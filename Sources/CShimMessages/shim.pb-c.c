@@ -1940,7 +1940,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__sysctl__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__sysctl__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request__field_descriptors[10] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request__field_descriptors[11] =
 {
   {
     "sandbox_id",
@@ -2062,6 +2062,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "seccomp_flags",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartSandboxRequest, seccomp_flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__start_sandbox_request__field_indices_by_name[] = {
   4,   /* field[4] = cgroup */
@@ -2071,14 +2083,16 @@ static const unsigned swiftlet__shim__v1__start_sandbox_request__field_indices_b
   6,   /* field[6] = pause_path */
   0,   /* field[0] = sandbox_id */
   7,   /* field[7] = seccomp */
+  10,   /* field[10] = seccomp_flags */
   8,   /* field[8] = shm_directory */
   9,   /* field[9] = shm_size */
   3,   /* field[3] = sysctls */
 };
-static const ProtobufCIntRange swiftlet__shim__v1__start_sandbox_request__number_ranges[1 + 1] =
+static const ProtobufCIntRange swiftlet__shim__v1__start_sandbox_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 15, 10 },
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_request__descriptor =
 {
@@ -2088,10 +2102,10 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_request__desc
   "Swiftlet__Shim__V1__StartSandboxRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StartSandboxRequest),
-  10,
+  11,
   swiftlet__shim__v1__start_sandbox_request__field_descriptors,
   swiftlet__shim__v1__start_sandbox_request__field_indices_by_name,
-  1,  swiftlet__shim__v1__start_sandbox_request__number_ranges,
+  2,  swiftlet__shim__v1__start_sandbox_request__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__start_sandbox_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -2740,7 +2754,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__capabilities__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__capabilities__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descriptors[10] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descriptors[11] =
 {
   {
     "argv",
@@ -2862,6 +2876,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "seccomp_flags",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Process, seccomp_flags),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__process__field_indices_by_name[] = {
   0,   /* field[0] = argv */
@@ -2871,6 +2897,7 @@ static const unsigned swiftlet__shim__v1__process__field_indices_by_name[] = {
   5,   /* field[5] = no_new_privs */
   7,   /* field[7] = oom_score_adj */
   6,   /* field[6] = seccomp */
+  10,   /* field[10] = seccomp_flags */
   8,   /* field[8] = set_oom_score_adj */
   9,   /* field[9] = tty */
   3,   /* field[3] = user */
@@ -2878,7 +2905,7 @@ static const unsigned swiftlet__shim__v1__process__field_indices_by_name[] = {
 static const ProtobufCIntRange swiftlet__shim__v1__process__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
 {
@@ -2888,7 +2915,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
   "Swiftlet__Shim__V1__Process",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Process),
-  10,
+  11,
   swiftlet__shim__v1__process__field_descriptors,
   swiftlet__shim__v1__process__field_indices_by_name,
   1,  swiftlet__shim__v1__process__number_ranges,

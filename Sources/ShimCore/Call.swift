@@ -26,7 +26,11 @@ struct Refusal: Error {
 
   /// A system call made the method fail; `object` is what the caller asked about.
   init(_ failure: StepFailure, of object: String) {
-    code = failure.errno == EMFILE || failure.errno == ENFILE ? .resourceExhausted : .internal
+    switch failure.errno {
+    case EMFILE, ENFILE: code = .resourceExhausted
+    case E2BIG, ENAMETOOLONG: code = .invalidArgument  // arguments, environment, a path
+    default: code = .internal
+    }
     var words = "\(object): \(failure.step)"
     if !failure.subject.utf8.isEmpty { words += " \(failure.subject)" }
     message = words + ": \(errorName(failure.errno))"

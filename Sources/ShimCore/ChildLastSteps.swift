@@ -23,6 +23,8 @@ struct Identity {
   /// struct sock_filter[]
   var filter: UnsafeMutablePointer<UInt8>?
   var filterSize = 0
+  /// SECCOMP_FILTER_FLAG_*
+  var filterFlags: UInt32 = 0
 }
 
 /// What to exec.
@@ -121,28 +123,32 @@ private func becomeUser(_ identity: Identity) throws(StepFailure) {
   try require(clinux_setresuid(identity.uid), "set user", "\(identity.uid)")
 }
 
-/// Capabilities and the filter. The filter comes last so that it need not allow what we do; without no_new_privs it
-/// needs CAP_SYS_ADMIN, which then goes right after it.
+/// Capabilities and the filter. The filter comes last so that it need not allow anything that we do but exec.
+///
+/// Without no_new_privs it needs CAP_SYS_ADMIN, which nothing can take away afterwards if the profile lacks capset; exec
+/// does. There the permitted set is made anew: of the bounding and inheritable sets for root, of the ambient set and the
+/// file for others, and never of what was permitted before (capabilities(7)).
+///
+/// Only no_new_privs makes the former set a limit, so an ordinary user keeps none that is not ambient: a file of the
+/// image that is marked with capabilities would give them back.
 private func giveUpCapabilities(_ identity: Identity) throws(StepFailure) {
-  let administrator: UInt64 = 1 << UInt64(CAP_SYS_ADMIN)
-  let privileged = identity.filterSize > 0 && !identity.noNewPrivileges
-  if privileged {
-    try require(clinux_capset(administrator, identity.permitted | administrator, 0), "set capabilities")
-    try loadFilter(identity)
-  }
+  let needsAdministrator = identity.filterSize > 0 && !identity.noNewPrivileges
+  let more: UInt64 = needsAdministrator ? 1 << UInt64(CAP_SYS_ADMIN) : 0
+  let kept: UInt64 = identity.uid == 0 ? .max : identity.ambient
   try require(
-    clinux_capset(identity.effective, identity.permitted, identity.inheritable), "set capabilities")
+    clinux_capset(
+      identity.effective & kept | more, identity.permitted & kept | more, identity.inheritable), "set capabilities")
   var ambient = identity.ambient
   while ambient != 0 {
     let number = UInt(ambient.trailingZeroBitCount)
     try require(clinux_prctl(PR_CAP_AMBIENT, 2 /* RAISE */, number, 0, 0), "raise ambient capability", "\(number)")
     ambient &= ambient - 1
   }
-  if !privileged, identity.filterSize > 0 { try loadFilter(identity) }
+  if identity.filterSize > 0 { try loadFilter(identity) }
 }
 
 private func loadFilter(_ identity: Identity) throws(StepFailure) {
-  try require(clinux_seccomp_load(identity.filter, identity.filterSize), "load seccomp filter")
+  try require(clinux_seccomp_load(identity.filter, identity.filterSize, identity.filterFlags), "load seccomp filter")
 }
 
 /// Writes a number in one call, as the kernel's files want it.

@@ -66,7 +66,8 @@ private func clonePause(
     let root = try enterEmptyRoot(shmForPause)
     let identity = Identity(
       stdio: Stdio(input: node.null, output: node.null, error: node.null), workingDirectory: root, scoreFile: scoreFile,
-      score: score, filter: request.pointee.seccomp.data, filterSize: request.pointee.seccomp.len)
+      score: score, filter: request.pointee.seccomp.data, filterSize: request.pointee.seccomp.len,
+      filterFlags: request.pointee.seccomp_flags)
     try become(.file(program, arguments: pauseArguments(), environment: emptyVector()), as: identity, node)
   }
 }

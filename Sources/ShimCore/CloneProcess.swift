@@ -53,6 +53,7 @@ struct Preparation {
     identity.noNewPrivileges = process.pointee.no_new_privs != 0
     identity.filter = process.pointee.seccomp.data
     identity.filterSize = process.pointee.seccomp.len
+    identity.filterFlags = process.pointee.seccomp_flags
     return identity
   }
 

@@ -61,8 +61,9 @@ def image() -> pathlib.Path:
     layer = ROOT / "layer"
     if not layer.exists():
         scratch = ROOT / f"layer-{uuid.uuid4().hex}"
-        for name in ("bin", "tmp", "etc", "proc", "sys", "dev"):
+        for name in ("", "bin", "tmp", "etc", "proc", "sys", "dev"):
             (scratch / name).mkdir(parents=True)
+            (scratch / name).chmod(0o755)  # whatever the umask: an ordinary user runs programs in it
         (scratch / "tmp").chmod(0o1777)
         shutil.copy(BUSYBOX, scratch / "bin/busybox")
         names = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()

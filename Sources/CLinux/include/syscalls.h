@@ -151,10 +151,10 @@ static inline uint64_t clinux_permitted_capabilities(void) {
   return data[0].permitted | (uint64_t)data[1].permitted << 32;
 }
 
-// seccomp(2): loads a program of struct sock_filter; `length` in bytes.
-static inline int clinux_seccomp_load(const void *filter, size_t length) {
+// seccomp(2): loads a program of struct sock_filter; `length` in bytes, `flags` of SECCOMP_FILTER_FLAG_*.
+static inline int clinux_seccomp_load(const void *filter, size_t length, unsigned int flags) {
   struct sock_fprog program = {(unsigned short)(length / sizeof(struct sock_filter)), (struct sock_filter *)filter};
-  return clinux_result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
+  return clinux_result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program));
 }
 
 // keyctl(2): a new, anonymous session keyring.

@@ -265,10 +265,14 @@ struct  Swiftlet__Shim__V1__StartSandboxRequest
    * bytes
    */
   uint64_t shm_size;
+  /*
+   * SECCOMP_FILTER_FLAG_* to load `seccomp` with
+   */
+  uint32_t seccomp_flags;
 };
 #define SWIFTLET__SHIM__V1__START_SANDBOX_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__start_sandbox_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, 0,NULL, NULL, 0, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, 0,NULL, NULL, 0, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__StartSandboxResponse
@@ -459,10 +463,14 @@ struct  Swiftlet__Shim__V1__Process
    */
   protobuf_c_boolean set_oom_score_adj;
   protobuf_c_boolean tty;
+  /*
+   * SECCOMP_FILTER_FLAG_* to load `seccomp` with
+   */
+  uint32_t seccomp_flags;
 };
 #define SWIFTLET__SHIM__V1__PROCESS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__process__descriptor) \
-    , 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NULL, NULL, 0, {0,NULL}, 0, 0, 0 }
+    , 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NULL, NULL, 0, {0,NULL}, 0, 0, 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__StartRequest

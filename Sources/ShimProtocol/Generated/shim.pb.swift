@@ -324,6 +324,9 @@ package nonisolated struct Swiftlet_Shim_V1_StartSandboxRequest: Sendable {
   /// bytes
   package var shmSize: UInt64 = 0
 
+  /// SECCOMP_FILTER_FLAG_* to load `seccomp` with
+  package var seccompFlags: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -490,55 +493,84 @@ package nonisolated struct Swiftlet_Shim_V1_Capabilities: Sendable {
 }
 
 /// What a process is, for a container's first process and for an exec alike.
-package nonisolated struct Swiftlet_Shim_V1_Process: Sendable {
+package nonisolated struct Swiftlet_Shim_V1_Process: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var argv: [Data] = []
+  package var argv: [Data] {
+    get {_storage._argv}
+    set {_uniqueStorage()._argv = newValue}
+  }
 
   /// "KEY=value", final
-  package var env: [Data] = []
+  package var env: [Data] {
+    get {_storage._env}
+    set {_uniqueStorage()._env = newValue}
+  }
 
   /// absolute, in the container; made (0755) when missing
-  package var cwd: String = String()
+  package var cwd: String {
+    get {_storage._cwd}
+    set {_uniqueStorage()._cwd = newValue}
+  }
 
   package var user: Swiftlet_Shim_V1_User {
-    get {_user ?? Swiftlet_Shim_V1_User()}
-    set {_user = newValue}
+    get {_storage._user ?? Swiftlet_Shim_V1_User()}
+    set {_uniqueStorage()._user = newValue}
   }
   /// Returns true if `user` has been explicitly set.
-  package var hasUser: Bool {self._user != nil}
+  package var hasUser: Bool {_storage._user != nil}
   /// Clears the value of `user`. Subsequent reads from it will return its default value.
-  package mutating func clearUser() {self._user = nil}
+  package mutating func clearUser() {_uniqueStorage()._user = nil}
 
   package var capabilities: Swiftlet_Shim_V1_Capabilities {
-    get {_capabilities ?? Swiftlet_Shim_V1_Capabilities()}
-    set {_capabilities = newValue}
+    get {_storage._capabilities ?? Swiftlet_Shim_V1_Capabilities()}
+    set {_uniqueStorage()._capabilities = newValue}
   }
   /// Returns true if `capabilities` has been explicitly set.
-  package var hasCapabilities: Bool {self._capabilities != nil}
+  package var hasCapabilities: Bool {_storage._capabilities != nil}
   /// Clears the value of `capabilities`. Subsequent reads from it will return its default value.
-  package mutating func clearCapabilities() {self._capabilities = nil}
+  package mutating func clearCapabilities() {_uniqueStorage()._capabilities = nil}
 
-  package var noNewPrivs: Bool = false
+  package var noNewPrivs: Bool {
+    get {_storage._noNewPrivs}
+    set {_uniqueStorage()._noNewPrivs = newValue}
+  }
 
   /// struct sock_filter[]; empty: none
-  package var seccomp: Data = Data()
+  package var seccomp: Data {
+    get {_storage._seccomp}
+    set {_uniqueStorage()._seccomp = newValue}
+  }
 
-  package var oomScoreAdj: Int32 = 0
+  package var oomScoreAdj: Int32 {
+    get {_storage._oomScoreAdj}
+    set {_uniqueStorage()._oomScoreAdj = newValue}
+  }
 
   /// false: inherit the shim's
-  package var setOomScoreAdj: Bool = false
+  package var setOomScoreAdj: Bool {
+    get {_storage._setOomScoreAdj}
+    set {_uniqueStorage()._setOomScoreAdj = newValue}
+  }
 
-  package var tty: Bool = false
+  package var tty: Bool {
+    get {_storage._tty}
+    set {_uniqueStorage()._tty = newValue}
+  }
+
+  /// SECCOMP_FILTER_FLAG_* to load `seccomp` with
+  package var seccompFlags: UInt32 {
+    get {_storage._seccompFlags}
+    set {_uniqueStorage()._seccompFlags = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _user: Swiftlet_Shim_V1_User? = nil
-  fileprivate var _capabilities: Swiftlet_Shim_V1_Capabilities? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Swiftlet_Shim_V1_StartRequest: @unchecked Sendable {
@@ -667,52 +699,44 @@ package nonisolated struct Swiftlet_Shim_V1_StartResponse: Sendable {
   package init() {}
 }
 
-package nonisolated struct Swiftlet_Shim_V1_ExecSyncRequest: @unchecked Sendable {
+package nonisolated struct Swiftlet_Shim_V1_ExecSyncRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var containerID: String {
-    get {_storage._containerID}
-    set {_uniqueStorage()._containerID = newValue}
-  }
+  package var containerID: String = String()
 
   package var process: Swiftlet_Shim_V1_Process {
-    get {_storage._process ?? Swiftlet_Shim_V1_Process()}
-    set {_uniqueStorage()._process = newValue}
+    get {_process ?? Swiftlet_Shim_V1_Process()}
+    set {_process = newValue}
   }
   /// Returns true if `process` has been explicitly set.
-  package var hasProcess: Bool {_storage._process != nil}
+  package var hasProcess: Bool {self._process != nil}
   /// Clears the value of `process`. Subsequent reads from it will return its default value.
-  package mutating func clearProcess() {_uniqueStorage()._process = nil}
+  package mutating func clearProcess() {self._process = nil}
 
   /// 0: none
-  package var timeoutNano: Int64 {
-    get {_storage._timeoutNano}
-    set {_uniqueStorage()._timeoutNano = newValue}
-  }
+  package var timeoutNano: Int64 = 0
 
   /// a leaf of its own below the container's, or the container's
   package var cgroup: Swiftlet_Shim_V1_Cgroup {
-    get {_storage._cgroup ?? Swiftlet_Shim_V1_Cgroup()}
-    set {_uniqueStorage()._cgroup = newValue}
+    get {_cgroup ?? Swiftlet_Shim_V1_Cgroup()}
+    set {_cgroup = newValue}
   }
   /// Returns true if `cgroup` has been explicitly set.
-  package var hasCgroup: Bool {_storage._cgroup != nil}
+  package var hasCgroup: Bool {self._cgroup != nil}
   /// Clears the value of `cgroup`. Subsequent reads from it will return its default value.
-  package mutating func clearCgroup() {_uniqueStorage()._cgroup = nil}
+  package mutating func clearCgroup() {self._cgroup = nil}
 
   /// bytes kept of stdout and stderr together; 0: 16 MiB - 64 KiB
-  package var outputLimit: UInt64 {
-    get {_storage._outputLimit}
-    set {_uniqueStorage()._outputLimit = newValue}
-  }
+  package var outputLimit: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _storage = _StorageClass.defaultInstance
+  fileprivate var _process: Swiftlet_Shim_V1_Process? = nil
+  fileprivate var _cgroup: Swiftlet_Shim_V1_Cgroup? = nil
 }
 
 /// A client that takes no frame over 4 MiB (Go's ttrpc) asks for a smaller output_limit.
@@ -1233,7 +1257,7 @@ nonisolated extension Swiftlet_Shim_V1_Sysctl: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StartSandboxRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{1}namespaces\0\u{1}hostname\0\u{1}sysctls\0\u{1}cgroup\0\u{3}oom_score_adj\0\u{3}pause_path\0\u{1}seccomp\0\u{3}shm_directory\0\u{3}shm_size\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{1}namespaces\0\u{1}hostname\0\u{1}sysctls\0\u{1}cgroup\0\u{3}oom_score_adj\0\u{3}pause_path\0\u{1}seccomp\0\u{3}shm_directory\0\u{3}shm_size\0\u{4}\u{5}seccomp_flags\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1251,6 +1275,7 @@ nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Messag
       case 8: try { try decoder.decodeSingularBytesField(value: &self.seccomp) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.shmDirectory) }()
       case 10: try { try decoder.decodeSingularUInt64Field(value: &self.shmSize) }()
+      case 15: try { try decoder.decodeSingularUInt32Field(value: &self.seccompFlags) }()
       default: break
       }
     }
@@ -1291,6 +1316,9 @@ nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Messag
     if self.shmSize != 0 {
       try visitor.visitSingularUInt64Field(value: self.shmSize, fieldNumber: 10)
     }
+    if self.seccompFlags != 0 {
+      try visitor.visitSingularUInt32Field(value: self.seccompFlags, fieldNumber: 15)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1305,6 +1333,7 @@ nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Messag
     if lhs.seccomp != rhs.seccomp {return false}
     if lhs.shmDirectory != rhs.shmDirectory {return false}
     if lhs.shmSize != rhs.shmSize {return false}
+    if lhs.seccompFlags != rhs.seccompFlags {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1652,78 +1681,139 @@ nonisolated extension Swiftlet_Shim_V1_Capabilities: SwiftProtobuf.Message, Swif
 
 nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Process"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}argv\0\u{1}env\0\u{1}cwd\0\u{1}user\0\u{1}capabilities\0\u{3}no_new_privs\0\u{1}seccomp\0\u{3}oom_score_adj\0\u{3}set_oom_score_adj\0\u{1}tty\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}argv\0\u{1}env\0\u{1}cwd\0\u{1}user\0\u{1}capabilities\0\u{3}no_new_privs\0\u{1}seccomp\0\u{3}oom_score_adj\0\u{3}set_oom_score_adj\0\u{1}tty\0\u{3}seccomp_flags\0")
+
+  fileprivate class _StorageClass {
+    var _argv: [Data] = []
+    var _env: [Data] = []
+    var _cwd: String = String()
+    var _user: Swiftlet_Shim_V1_User? = nil
+    var _capabilities: Swiftlet_Shim_V1_Capabilities? = nil
+    var _noNewPrivs: Bool = false
+    var _seccomp: Data = Data()
+    var _oomScoreAdj: Int32 = 0
+    var _setOomScoreAdj: Bool = false
+    var _tty: Bool = false
+    var _seccompFlags: UInt32 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _argv = source._argv
+      _env = source._env
+      _cwd = source._cwd
+      _user = source._user
+      _capabilities = source._capabilities
+      _noNewPrivs = source._noNewPrivs
+      _seccomp = source._seccomp
+      _oomScoreAdj = source._oomScoreAdj
+      _setOomScoreAdj = source._setOomScoreAdj
+      _tty = source._tty
+      _seccompFlags = source._seccompFlags
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedBytesField(value: &self.argv) }()
-      case 2: try { try decoder.decodeRepeatedBytesField(value: &self.env) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.cwd) }()
-      case 4: try { try decoder.decodeSingularMessageField(value: &self._user) }()
-      case 5: try { try decoder.decodeSingularMessageField(value: &self._capabilities) }()
-      case 6: try { try decoder.decodeSingularBoolField(value: &self.noNewPrivs) }()
-      case 7: try { try decoder.decodeSingularBytesField(value: &self.seccomp) }()
-      case 8: try { try decoder.decodeSingularSInt32Field(value: &self.oomScoreAdj) }()
-      case 9: try { try decoder.decodeSingularBoolField(value: &self.setOomScoreAdj) }()
-      case 10: try { try decoder.decodeSingularBoolField(value: &self.tty) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeRepeatedBytesField(value: &_storage._argv) }()
+        case 2: try { try decoder.decodeRepeatedBytesField(value: &_storage._env) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._cwd) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._user) }()
+        case 5: try { try decoder.decodeSingularMessageField(value: &_storage._capabilities) }()
+        case 6: try { try decoder.decodeSingularBoolField(value: &_storage._noNewPrivs) }()
+        case 7: try { try decoder.decodeSingularBytesField(value: &_storage._seccomp) }()
+        case 8: try { try decoder.decodeSingularSInt32Field(value: &_storage._oomScoreAdj) }()
+        case 9: try { try decoder.decodeSingularBoolField(value: &_storage._setOomScoreAdj) }()
+        case 10: try { try decoder.decodeSingularBoolField(value: &_storage._tty) }()
+        case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._seccompFlags) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.argv.isEmpty {
-      try visitor.visitRepeatedBytesField(value: self.argv, fieldNumber: 1)
-    }
-    if !self.env.isEmpty {
-      try visitor.visitRepeatedBytesField(value: self.env, fieldNumber: 2)
-    }
-    if !self.cwd.isEmpty {
-      try visitor.visitSingularStringField(value: self.cwd, fieldNumber: 3)
-    }
-    try { if let v = self._user {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-    } }()
-    try { if let v = self._capabilities {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
-    } }()
-    if self.noNewPrivs != false {
-      try visitor.visitSingularBoolField(value: self.noNewPrivs, fieldNumber: 6)
-    }
-    if !self.seccomp.isEmpty {
-      try visitor.visitSingularBytesField(value: self.seccomp, fieldNumber: 7)
-    }
-    if self.oomScoreAdj != 0 {
-      try visitor.visitSingularSInt32Field(value: self.oomScoreAdj, fieldNumber: 8)
-    }
-    if self.setOomScoreAdj != false {
-      try visitor.visitSingularBoolField(value: self.setOomScoreAdj, fieldNumber: 9)
-    }
-    if self.tty != false {
-      try visitor.visitSingularBoolField(value: self.tty, fieldNumber: 10)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._argv.isEmpty {
+        try visitor.visitRepeatedBytesField(value: _storage._argv, fieldNumber: 1)
+      }
+      if !_storage._env.isEmpty {
+        try visitor.visitRepeatedBytesField(value: _storage._env, fieldNumber: 2)
+      }
+      if !_storage._cwd.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._cwd, fieldNumber: 3)
+      }
+      try { if let v = _storage._user {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
+      try { if let v = _storage._capabilities {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+      } }()
+      if _storage._noNewPrivs != false {
+        try visitor.visitSingularBoolField(value: _storage._noNewPrivs, fieldNumber: 6)
+      }
+      if !_storage._seccomp.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._seccomp, fieldNumber: 7)
+      }
+      if _storage._oomScoreAdj != 0 {
+        try visitor.visitSingularSInt32Field(value: _storage._oomScoreAdj, fieldNumber: 8)
+      }
+      if _storage._setOomScoreAdj != false {
+        try visitor.visitSingularBoolField(value: _storage._setOomScoreAdj, fieldNumber: 9)
+      }
+      if _storage._tty != false {
+        try visitor.visitSingularBoolField(value: _storage._tty, fieldNumber: 10)
+      }
+      if _storage._seccompFlags != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._seccompFlags, fieldNumber: 11)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Swiftlet_Shim_V1_Process, rhs: Swiftlet_Shim_V1_Process) -> Bool {
-    if lhs.argv != rhs.argv {return false}
-    if lhs.env != rhs.env {return false}
-    if lhs.cwd != rhs.cwd {return false}
-    if lhs._user != rhs._user {return false}
-    if lhs._capabilities != rhs._capabilities {return false}
-    if lhs.noNewPrivs != rhs.noNewPrivs {return false}
-    if lhs.seccomp != rhs.seccomp {return false}
-    if lhs.oomScoreAdj != rhs.oomScoreAdj {return false}
-    if lhs.setOomScoreAdj != rhs.setOomScoreAdj {return false}
-    if lhs.tty != rhs.tty {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._argv != rhs_storage._argv {return false}
+        if _storage._env != rhs_storage._env {return false}
+        if _storage._cwd != rhs_storage._cwd {return false}
+        if _storage._user != rhs_storage._user {return false}
+        if _storage._capabilities != rhs_storage._capabilities {return false}
+        if _storage._noNewPrivs != rhs_storage._noNewPrivs {return false}
+        if _storage._seccomp != rhs_storage._seccomp {return false}
+        if _storage._oomScoreAdj != rhs_storage._oomScoreAdj {return false}
+        if _storage._setOomScoreAdj != rhs_storage._setOomScoreAdj {return false}
+        if _storage._tty != rhs_storage._tty {return false}
+        if _storage._seccompFlags != rhs_storage._seccompFlags {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1941,95 +2031,51 @@ nonisolated extension Swiftlet_Shim_V1_ExecSyncRequest: SwiftProtobuf.Message, S
   package static let protoMessageName: String = _protobuf_package + ".ExecSyncRequest"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{3}timeout_nano\0\u{1}cgroup\0\u{3}output_limit\0")
 
-  fileprivate class _StorageClass {
-    var _containerID: String = String()
-    var _process: Swiftlet_Shim_V1_Process? = nil
-    var _timeoutNano: Int64 = 0
-    var _cgroup: Swiftlet_Shim_V1_Cgroup? = nil
-    var _outputLimit: UInt64 = 0
-
-      // This property is used as the initial default value for new instances of the type.
-      // The type itself is protecting the reference to its storage via CoW semantics.
-      // This will force a copy to be made of this reference when the first mutation occurs;
-      // hence, it is safe to mark this as `nonisolated(unsafe)`.
-      static nonisolated(unsafe) let defaultInstance = _StorageClass()
-
-    private init() {}
-
-    init(copying source: _StorageClass) {
-      _containerID = source._containerID
-      _process = source._process
-      _timeoutNano = source._timeoutNano
-      _cgroup = source._cgroup
-      _outputLimit = source._outputLimit
-    }
-  }
-
-  fileprivate mutating func _uniqueStorage() -> _StorageClass {
-    if !isKnownUniquelyReferenced(&_storage) {
-      _storage = _StorageClass(copying: _storage)
-    }
-    return _storage
-  }
-
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    _ = _uniqueStorage()
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      while let fieldNumber = try decoder.nextFieldNumber() {
-        // The use of inline closures is to circumvent an issue where the compiler
-        // allocates stack space for every case branch when no optimizations are
-        // enabled. https://github.com/apple/swift-protobuf/issues/1034
-        switch fieldNumber {
-        case 1: try { try decoder.decodeSingularStringField(value: &_storage._containerID) }()
-        case 2: try { try decoder.decodeSingularMessageField(value: &_storage._process) }()
-        case 3: try { try decoder.decodeSingularInt64Field(value: &_storage._timeoutNano) }()
-        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._cgroup) }()
-        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._outputLimit) }()
-        default: break
-        }
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._process) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.timeoutNano) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._cgroup) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.outputLimit) }()
+      default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every if/case branch local when no optimizations
-      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-      // https://github.com/apple/swift-protobuf/issues/1182
-      if !_storage._containerID.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._containerID, fieldNumber: 1)
-      }
-      try { if let v = _storage._process {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
-      } }()
-      if _storage._timeoutNano != 0 {
-        try visitor.visitSingularInt64Field(value: _storage._timeoutNano, fieldNumber: 3)
-      }
-      try { if let v = _storage._cgroup {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-      } }()
-      if _storage._outputLimit != 0 {
-        try visitor.visitSingularUInt64Field(value: _storage._outputLimit, fieldNumber: 5)
-      }
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    try { if let v = self._process {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.timeoutNano != 0 {
+      try visitor.visitSingularInt64Field(value: self.timeoutNano, fieldNumber: 3)
+    }
+    try { if let v = self._cgroup {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    if self.outputLimit != 0 {
+      try visitor.visitSingularUInt64Field(value: self.outputLimit, fieldNumber: 5)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Swiftlet_Shim_V1_ExecSyncRequest, rhs: Swiftlet_Shim_V1_ExecSyncRequest) -> Bool {
-    if lhs._storage !== rhs._storage {
-      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
-        let _storage = _args.0
-        let rhs_storage = _args.1
-        if _storage._containerID != rhs_storage._containerID {return false}
-        if _storage._process != rhs_storage._process {return false}
-        if _storage._timeoutNano != rhs_storage._timeoutNano {return false}
-        if _storage._cgroup != rhs_storage._cgroup {return false}
-        if _storage._outputLimit != rhs_storage._outputLimit {return false}
-        return true
-      }
-      if !storagesAreEqual {return false}
-    }
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs._process != rhs._process {return false}
+    if lhs.timeoutNano != rhs.timeoutNano {return false}
+    if lhs._cgroup != rhs._cgroup {return false}
+    if lhs.outputLimit != rhs.outputLimit {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
