@@ -1,7 +1,7 @@
 internal import CSeccomp
 internal import Glibc
 
-/// What the program decides before libseccomp's part, because libseccomp cannot say it:
+/// What the program decides before libseccomp's part, because libseccomp cannot say it. Of RuntimeDefault:
 ///
 /// - 32-bit x86's socketcall(SYS_SOCKET), whose family is behind a pointer, is EPERM; libseccomp would allow it along
 ///   with every rule for socket. C libraries of the last ten years call socket itself.
@@ -47,7 +47,24 @@ struct Prologue {
     goToLibrary()
     if architectures.contains(cseccomp_architecture_x86()) { refuseSocketcall() }
     decideByNumber(capabilities)
-    for place in owed { code[place].operand = UInt32(code.count - place - 1) }
+    payOwed()
+  }
+
+  /// For a profile of the node's: calls that are younger than every one that it names are ENOSYS.
+  ///
+  /// - Parameter limits: AUDIT_ARCH_* and the highest number that the profile names there. Numbers of x32 are left to
+  ///   the library.
+  init(unknownAbove limits: [(token: UInt32, number: UInt32)]) {
+    for (token, number) in limits {
+      put(Self.load, Self.architecture)
+      put(Self.ifEqual, token, ifFalse: 5)
+      put(Self.load, Self.number)
+      put(Self.ifAtLeast, Self.x32Bit, ifTrue: 2)
+      put(Self.ifGreater, number, ifFalse: 1)
+      put(Self.answer, cseccomp_errno_action(UInt16(ENOSYS)))
+      goToLibrary()
+    }
+    payOwed()
   }
 
   /// Little-endian, as the kernel reads it on the machines that we build for.
@@ -91,6 +108,10 @@ struct Prologue {
   private mutating func goToLibrary() {
     owed.append(code.count)
     put(Self.go, 0)
+  }
+
+  private mutating func payOwed() {
+    for place in owed { code[place].operand = UInt32(code.count - place - 1) }
   }
 
   private mutating func put(_ operation: UInt16, _ operand: UInt32, ifTrue: UInt8 = 0, ifFalse: UInt8 = 0) {

@@ -39,6 +39,31 @@ import Testing
     #expect(try SeccompChoice(profile: nil, path: "runtime/default", field: "x") == .runtimeDefault)
     // The zero value of a present message is RuntimeDefault.
     #expect(try SeccompChoice(profile: .init(), path: "unconfined", field: "x") == .runtimeDefault)
+    let named = "x.seccomp_profile_path"
+    #expect(
+      try SeccompChoice(profile: nil, path: "localhost//a/b.json", field: "x")
+        == .localhost(path: "/a/b.json", field: named))
+    for reference in ["/a/b.json", "localhost//a/b.json"] {
+      var profile = Runtime_V1_SecurityProfile()
+      profile.profileType = .localhost
+      profile.localhostRef = reference
+      #expect(
+        try SeccompChoice(profile: profile, path: "", field: "x")
+          == .localhost(path: "/a/b.json", field: "x.seccomp.localhost_ref"))
+    }
+  }
+
+  @Test(arguments: [
+    "", "a.json", "../a", "localhost/a.json", "localhost/", "/a\0b", "/a\nb", "/" + String(repeating: "a", count: 4096),
+  ])
+  func aLocalhostReferenceIsAnAbsolutePath(_ reference: String) {
+    var profile = Runtime_V1_SecurityProfile()
+    profile.profileType = .localhost
+    profile.localhostRef = reference
+    #expect(throws: RuntimeError.self) { try SeccompChoice(profile: profile, path: "", field: "x") }
+    #expect(throws: RuntimeError.self) {
+      try SeccompChoice(profile: nil, path: "localhost/" + (reference.isEmpty ? "x" : reference), field: "x")
+    }
   }
 
   @Test func theVisibleMountDecidesThePropagation() {

@@ -151,8 +151,4 @@ struct DefaultProfileTests {
     #expect((program?.instructionCount ?? 0) < 4096)
     print("compiled in \(first), found in \(second), \(program?.instructionCount ?? 0) instructions")
   }
-
-  @Test func `localhost profiles say that they are not built`() {
-    #expect(throws: SeccompError.unimplemented) { try SeccompCompiler().compile(.localhost(json: [])) }
-  }
 }

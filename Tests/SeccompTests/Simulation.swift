@@ -7,8 +7,9 @@ struct Simulation {
   let program: SeccompProgram
 
   enum Action: Equatable {
-    case allow, kill
+    case allow, kill, killThread, log, trap
     case errno(UInt32)
+    case trace(UInt32)
     case other(UInt32)
   }
 
@@ -28,6 +29,10 @@ struct Simulation {
     case 0x7fff_0000: .allow
     case 0x0005_0000: .errno(value & 0xffff)
     case 0x8000_0000: .kill
+    case 0x7ffc_0000: .log
+    case 0x7ff0_0000: .trace(value & 0xffff)
+    case 0x0003_0000: .trap
+    case 0x0000_0000: .killThread
     default: .other(value)
     }
   }

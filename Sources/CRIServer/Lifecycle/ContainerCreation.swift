@@ -29,13 +29,14 @@ struct ContainerCreation: Sendable {
     stages.begin("resolve volumes and devices")
     let volumes = try await ContainerVolumes(daemon: daemon, config: config, image: image)
     let injected = try await daemon.edits(of: config)
-    let spec = try ContainerSpec(
+    var spec = try ContainerSpec(
       config,
       in: surroundings(
         id, config, image: image, users: users, logDirectory: logDirectory, volumes: volumes, injected: injected))
     if spec.request.namespaces.pid == .target {
       _ = try daemon.target(spec.request.namespaces.targetID, in: sandbox.id)
     }
+    try await daemon.addLocalhostSeccomp(to: &spec)
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(
       image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images)

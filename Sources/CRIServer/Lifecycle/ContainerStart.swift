@@ -134,10 +134,3 @@ extension Cgroup {
     return message
   }
 }
-
-extension Daemon {
-  /// The RuntimeDefault profile as the shim loads it, compiled once per set of capabilities.
-  func defaultSeccomp(capabilities: CapabilitySet) throws -> Data {
-    Data(try seccomp.compile(.runtimeDefault(capabilities: capabilities.mask)).bytes)
-  }
-}

@@ -45,7 +45,8 @@ extension Daemon {
     // Compiling a profile takes some 30 ms: now, and not in the first pod's start.
     async let compiled: Void = threads.run { [self] in
       _ = try defaultSeccomp(capabilities: .none)
-      _ = try defaultSeccomp(capabilities: CapabilitySet(Runtime_V1_Capability(), available: availableCapabilities))
+      _ = try defaultSeccomp(
+        capabilities: ProcessCapabilities(Runtime_V1_Capability(), available: availableCapabilities).all)
     }
     try await Recovery(daemon: self).run((records.sandboxes, records.containers))
     followLosses()

@@ -1,8 +1,10 @@
 import CRIProtocol
+import FoundationEssentials
 import LinuxSystem
 import Logging
 import PodNetwork
 import RuntimeModel
+import Seccomp
 import ShimProtocol
 import Store
 import SwiftProtobuf
@@ -16,10 +18,11 @@ struct SandboxStart: Sendable {
   /// - Returns: the identifier of the sandbox, which is READY then.
   /// - Throws: after everything was undone; what could not be undone stays listed as NotReady for StopPodSandbox.
   func run() async throws -> Identifier {
+    let seccomp = try await daemon.seccompProgram(plan.seccomp, capabilities: .none)
     stages.begin("write record")
     let sandbox = try await record()
     do {
-      try await bringUp(sandbox)
+      try await bringUp(sandbox, seccomp)
     } catch {
       stages.begin("undo")
       await undo(sandbox)
@@ -61,7 +64,7 @@ struct SandboxStart: Sendable {
     throw RuntimeError(.resourceExhausted, "\(plan.subject): every address that was chosen is already taken")
   }
 
-  private func bringUp(_ sandbox: Sandbox) async throws {
+  private func bringUp(_ sandbox: Sandbox, _ seccomp: SeccompProgram?) async throws {
     try Failpoint.runRecorded.pass()
     stages.begin("attach network, start shim")
     async let attachment = attach(sandbox)
@@ -70,7 +73,7 @@ struct SandboxStart: Sendable {
     try await note(network, sandbox)
     stages.begin("start pause")
     try Failpoint.runPause.pass()
-    let request = try request(sandbox)
+    let request = request(sandbox, seccomp)
     let answer: Swiftlet_Shim_V1_StartSandboxResponse
     do throws(ShimCallError) {
       answer = try await shim.startSandbox(request, networkNamespace: network?.namespace.raw)
@@ -125,7 +128,7 @@ struct SandboxStart: Sendable {
     return shim
   }
 
-  private func request(_ sandbox: Sandbox) throws -> Swiftlet_Shim_V1_StartSandboxRequest {
+  private func request(_ sandbox: Sandbox, _ seccomp: SeccompProgram?) -> Swiftlet_Shim_V1_StartSandboxRequest {
     var request = Swiftlet_Shim_V1_StartSandboxRequest()
     request.sandboxID = sandbox.id.value
     request.namespaces = plan.namespaces.message
@@ -135,8 +138,9 @@ struct SandboxStart: Sendable {
     // The shim was born in the pod's cgroup, and pause is born where the shim is.
     request.oomScoreAdj = -998
     request.pausePath = daemon.configuration.pausePath
-    if plan.seccomp == .runtimeDefault {
-      request.seccomp = try daemon.defaultSeccomp(capabilities: .none)
+    if let seccomp {
+      request.seccomp = Data(seccomp.bytes)
+      request.seccompFlags = seccomp.flags
     }
     if plan.namespaces.ipc != .node {
       request.shmDirectory = "/dev/shm"

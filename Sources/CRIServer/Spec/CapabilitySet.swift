@@ -14,64 +14,67 @@ struct CapabilitySet: Sendable, Hashable {
       "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
     ])
 
-  /// By number: the position is the bit.
-  static let names = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE",
-  ]
-
   init(mask: UInt64) { self.mask = mask }
 
   private init(named names: [String]) {
-    mask = names.reduce(0) { $0 | (Self.bit($1) ?? 0) }
+    mask = names.reduce(0) { $0 | (CapabilityName.bit($1) ?? 0) }
   }
 
-  /// What a container gets: the standard set, or everything or nothing by `ALL`, then single adds, then single drops.
-  ///
+  func contains(_ name: String) -> Bool { CapabilityName.bit(name).map { mask & $0 != 0 } ?? false }
+}
+
+/// The capability sets of a process, of the CRI's Capability message.
+///
+/// The standard set, or everything or nothing by `ALL`, then single adds, then single drops. Nothing is inheritable or
+/// ambient but what `add_ambient_capabilities` names, which is in the other sets too: an inheritable capability would be
+/// gained by any file of the image that is marked for it (CVE-2022-29162).
+struct ProcessCapabilities: Sendable, Hashable {
+  /// Bounding, permitted and effective.
+  var all: CapabilitySet
+  /// Inheritable and ambient.
+  var ambient: CapabilitySet
+
   /// - Parameters:
-  ///   - request: the CRI's Capability.
   ///   - available: what the daemon itself may give (its bounding set); asking for more by name is an error, `ALL` and
   ///     the standard set are cut down to it.
+  ///   - isPrivileged: everything available instead; names are checked all the same.
   /// - Throws: `invalidArgument` naming an unknown capability, `failedPrecondition` naming one the node lacks.
-  init(_ request: Runtime_V1_Capability, available: CapabilitySet) throws(RuntimeError) {
-    let adds = request.addCapabilities.map(Self.normalized)
-    let drops = request.dropCapabilities.map(Self.normalized)
-    var mask = Self.standard.mask
-    if adds.contains("ALL") { mask = available.mask }
-    if drops.contains("ALL") { mask = 0 }
+  init(
+    _ request: Runtime_V1_Capability, available: CapabilitySet, isPrivileged: Bool = false
+  ) throws(RuntimeError) {
+    let adds = try Self.mask(request.addCapabilities, field: "add_capabilities", available: available)
+    let drops = try Self.mask(request.dropCapabilities, field: "drop_capabilities", available: nil)
+    let ambients = try Self.mask(
+      request.addAmbientCapabilities, field: "add_ambient_capabilities", available: available)
+    var mask = CapabilitySet.standard.mask
+    if adds.hasAll { mask = available.mask }
+    if drops.hasAll { mask = 0 }
     mask &= available.mask
-    for name in adds where name != "ALL" {
-      let bit = try Self.known(name, field: "add_capabilities")
-      guard available.mask & bit != 0 else {
-        throw RuntimeError(
-          .failedPrecondition, "linux.security_context.capabilities.add_capabilities: this node cannot give \(name)")
+    mask = (mask | adds.single | ambients.single) & ~drops.single
+    if isPrivileged { mask = available.mask }
+    all = CapabilitySet(mask: mask)
+    ambient = CapabilitySet(mask: ambients.hasAll ? mask : ambients.single & mask)
+  }
+
+  private static func mask(
+    _ names: [String], field: String, available: CapabilitySet?
+  ) throws(RuntimeError) -> (single: UInt64, hasAll: Bool) {
+    var single: UInt64 = 0
+    var hasAll = false
+    for name in names {
+      if CapabilityName.plain(name) == "ALL" {
+        hasAll = true
+        continue
       }
-      mask |= bit
+      let path = "linux.security_context.capabilities.\(field)"
+      guard let bit = CapabilityName.bit(name) else {
+        throw RuntimeError(.invalidArgument, "\(path): unknown capability \"\(name.prefix(64))\"")
+      }
+      guard available.map({ $0.mask & bit != 0 }) ?? true else {
+        throw RuntimeError(.failedPrecondition, "\(path): this node cannot give \(name)")
+      }
+      single |= bit
     }
-    for name in drops where name != "ALL" { mask &= ~(try Self.known(name, field: "drop_capabilities")) }
-    self.mask = mask
-  }
-
-  func contains(_ name: String) -> Bool { Self.bit(name).map { mask & $0 != 0 } ?? false }
-
-  private static func normalized(_ name: String) -> String {
-    let upper = name.uppercased()
-    return upper.hasPrefix("CAP_") ? String(upper.dropFirst(4)) : upper
-  }
-
-  private static func bit(_ name: String) -> UInt64? {
-    names.firstIndex(of: name).map { 1 << UInt64($0) }
-  }
-
-  private static func known(_ name: String, field: String) throws(RuntimeError) -> UInt64 {
-    guard let bit = bit(name) else {
-      throw RuntimeError(
-        .invalidArgument, "linux.security_context.capabilities.\(field): unknown capability \"\(name)\"")
-    }
-    return bit
+    return (single, hasAll)
   }
 }

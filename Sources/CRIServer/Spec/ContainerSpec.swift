@@ -64,12 +64,10 @@ struct ContainerSpec: Sendable {
     try Self.check(namespaces, against: around.sandboxNamespaces)
     user = try ProcessUser(security, imageUser: around.image.user, database: around.users)
     user.add(groups: around.injected.additionalGIDs)
-    seccomp =
-      security.privileged
-      ? .unconfined
-      : try SeccompChoice(
-        profile: security.hasSeccomp ? security.seccomp : nil, path: security.seccompProfilePath,
-        field: "linux.security_context")
+    let profile = try SeccompChoice(
+      profile: security.hasSeccomp ? security.seccomp : nil, path: security.seccompProfilePath,
+      field: "linux.security_context")
+    seccomp = security.privileged ? .unconfined : profile
     stopSignal = try StopSignal.resolve(config.stopSignal, image: around.image.stopSignal)
     let plan = try MountPlan(
       requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged,
@@ -121,34 +119,23 @@ struct ContainerSpec: Sendable {
     var process = Swiftlet_Shim_V1_Process()
     process.argv = try arguments(config, image: around.image).map { Data($0.utf8) }
     process.env = try environment(config, user: user, around: around).map { Data($0) }
+    let size = try ArgumentSize.check(process.argv, field: "command")
+    _ = try ArgumentSize.check(process.env, field: "envs", room: size)
     process.cwd = try workingDirectory(config, image: around.image)
     process.user.uid = user.uid
     process.user.gid = user.gid
     process.user.groups = user.groups
-    let capabilities =
-      security.privileged
-      ? around.availableCapabilities
-      : try CapabilitySet(security.capabilities, available: around.availableCapabilities)
-    process.capabilities.bounding = capabilities.mask
-    process.capabilities.permitted = capabilities.mask
-    process.capabilities.effective = capabilities.mask
-    let ambient = try ambientCapabilities(security.capabilities, within: capabilities)
-    process.capabilities.ambient = ambient.mask
-    process.capabilities.inheritable = ambient.mask
+    let capabilities = try ProcessCapabilities(
+      security.capabilities, available: around.availableCapabilities, isPrivileged: security.privileged)
+    process.capabilities.bounding = capabilities.all.mask
+    process.capabilities.permitted = capabilities.all.mask
+    process.capabilities.effective = capabilities.all.mask
+    process.capabilities.ambient = capabilities.ambient.mask
+    process.capabilities.inheritable = capabilities.ambient.mask
     process.noNewPrivs = security.noNewPrivs
     process.oomScoreAdj = try config.linux.resources.checkedOOMScore(prefix: "linux.resources.")
     process.setOomScoreAdj = true
     return process
-  }
-
-  private static func ambientCapabilities(
-    _ request: Runtime_V1_Capability, within set: CapabilitySet
-  ) throws(RuntimeError) -> CapabilitySet {
-    guard !request.addAmbientCapabilities.isEmpty else { return .none }
-    var only = Runtime_V1_Capability()
-    only.addCapabilities = request.addAmbientCapabilities
-    only.dropCapabilities = ["ALL"]
-    return try CapabilitySet(only, available: set)
   }
 
   private static func arguments(
@@ -186,7 +173,12 @@ struct ContainerSpec: Sendable {
     }
     environment.set("PATH", Environment.standardPath)
     if !around.hostname.isEmpty { environment.set("HOSTNAME", around.hostname) }
-    for line in around.image.environment { environment.add(line: line) }
+    for line in around.image.environment {
+      guard !line.utf8.contains(0) else {
+        throw RuntimeError(.invalidArgument, "image: its variable \"\(line.prefix { $0 != "\0" })\" has a NUL byte")
+      }
+      environment.add(line: line)
+    }
     for variable in config.envs { environment.set(variable.key.utf8, variable.value) }
     for line in around.injected.environment { environment.add(line: line) }
     if !environment.contains("HOME") { environment.set("HOME", user.home) }
@@ -198,8 +190,9 @@ struct ContainerSpec: Sendable {
   ) throws(RuntimeError) -> String {
     let directory =
       !config.workingDir.isEmpty ? config.workingDir : image.workingDirectory.isEmpty ? "/" : image.workingDirectory
-    guard directory.hasPrefix("/"), !directory.utf8.contains(0) else {
-      throw RuntimeError(.invalidArgument, "working_dir: \"\(directory)\" is not absolute or has a NUL byte")
+    guard directory.hasPrefix("/"), !directory.utf8.contains(0), directory.utf8.count < 4096 else {
+      throw RuntimeError(
+        .invalidArgument, "working_dir: \"\(directory.prefix(256))\" is not absolute, too long or has a NUL byte")
     }
     return MountPlan.cleaned(directory)
   }

@@ -5,9 +5,11 @@ import RuntimeModel
 enum SeccompChoice: Sendable, Hashable {
   case unconfined
   case runtimeDefault
+  /// A file of the node's: its absolute path, and the field that named it, for errors.
+  case localhost(path: String, field: String)
 
   /// - Parameter field: path of the security context in the request, for errors.
-  /// - Throws: `invalidArgument`, and `unimplemented` for Localhost profiles.
+  /// - Throws: `invalidArgument`.
   init(profile: Runtime_V1_SecurityProfile?, path: String, field: String) throws(RuntimeError) {
     if let profile {
       self = try Self.structured(profile, field: "\(field).seccomp")
@@ -17,9 +19,9 @@ enum SeccompChoice: Sendable, Hashable {
     case "", "unconfined": self = .unconfined
     case "runtime/default", "docker/default": self = .runtimeDefault
     case _ where path.hasPrefix("localhost/"):
-      throw RuntimeError(.unimplemented, "\(field).seccomp_profile_path: Localhost profiles are not supported yet")
+      self = try Self.localhost(path, field: "\(field).seccomp_profile_path")
     default:
-      throw RuntimeError(.invalidArgument, "\(field).seccomp_profile_path: \"\(path)\" is not a profile")
+      throw RuntimeError(.invalidArgument, "\(field).seccomp_profile_path: \"\(path.prefix(256))\" is not a profile")
     }
   }
 
@@ -32,10 +34,19 @@ enum SeccompChoice: Sendable, Hashable {
     switch profile.profileType {
     case .runtimeDefault: return .runtimeDefault
     case .unconfined: return .unconfined
-    case .localhost:
-      throw RuntimeError(.unimplemented, "\(field): Localhost profiles are not supported yet")
+    case .localhost: return try localhost(profile.localhostRef, field: "\(field).localhost_ref")
     case .UNRECOGNIZED(let value):
       throw RuntimeError(.invalidArgument, "\(field).profile_type: \(value) is not a profile type")
     }
+  }
+
+  /// `/absolute/path`, also after `localhost/`, which kubelet's older form puts before it.
+  private static func localhost(_ text: String, field: String) throws(RuntimeError) -> SeccompChoice {
+    let prefix = "localhost/"
+    let path = text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
+    guard path.hasPrefix("/"), path.utf8.count < 4096, !path.utf8.contains(where: { $0 < 32 }) else {
+      throw RuntimeError(.invalidArgument, "\(field): \"\(text.prefix(256))\" is not an absolute path")
+    }
+    return .localhost(path: path, field: field)
   }
 }
