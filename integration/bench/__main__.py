@@ -15,7 +15,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bench import across, network  # noqa: E402
+from bench import across, network, steps  # noqa: E402
 from bench.measure import ALONE, Runtime, p50  # noqa: E402
 from lib import images, oci  # noqa: E402
 from lib.census import controllers  # noqa: E402
@@ -104,6 +104,8 @@ def main() -> None:
         network.main()
         print()
         across.main()
+        print()
+        steps.main()
     finally:
         if registry:
             registry.close()

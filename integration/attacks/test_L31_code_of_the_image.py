@@ -1,0 +1,63 @@
+"""L31, L32: nothing of an image is run or loaded on the host's side, by no verb (CVE-2019-14271, CVE-2022-1227)."""
+
+import pathlib
+import re
+
+import pytest
+
+from lib import binaries, oci, tar
+from lib.cri import SLEEPER, security
+from lib.stubs import pb
+from lib.swiftlet import Swiftlet
+from lib.trace import Trace, children
+
+TOOLS = ["usr/bin/tar", "usr/bin/xz", "usr/bin/unpigz", "usr/bin/zstd", "usr/bin/nsenter", "usr/bin/ip", "usr/sbin/ip",
+         "usr/sbin/nft", "usr/sbin/iptables", "usr/bin/ps", "usr/bin/top", "usr/sbin/runc", "usr/bin/newuidmap",
+         "usr/local/bin/swiftlet-shim", "usr/local/bin/swiftlet-pause", "swiftlet-shim"]
+LIBRARIES = ["libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2", "libc.so.6", "libseccomp.so.2",
+             "libgcc_s.so.1", "gconv/UTF-16.so"]
+
+
+@pytest.fixture
+def planted(image, canary) -> str:
+    """Everything in it leaves a mark at the canary's path, wherever it is run."""
+    mark = str(canary.path / "rw" / "mark")
+    library = binaries.planted_library(mark)
+    script = f"#!/bin/sh\necho run > {mark}\n"
+    entries = [tar.file(path, script, mode=0o755) for path in TOOLS]
+    for directory in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64"):
+        entries += [tar.file(f"{directory}/{name}", library, mode=0o755) for name in LIBRARIES]
+    entries += [tar.file("etc/ld.so.preload", "/lib/x86_64-linux-gnu/libnss_files.so.2\n"),
+                tar.file("etc/nsswitch.conf", "passwd: evil files\ngroup: evil files\n"),
+                tar.file("etc/ld.so.conf", "/lib/x86_64-linux-gnu\n")]
+    return image(oci.Layer.of(*entries), Env=["LD_PRELOAD=/lib/x86_64-linux-gnu/libc.so.6", "LD_LIBRARY_PATH=/lib64",
+                                             "GCONV_PATH=/usr/lib/x86_64-linux-gnu/gconv", "PATH=/bin"])
+
+
+def test_every_verb_leaves_the_canary_alone(cri, daemon, programs, planted, tmp_path):
+    pod = cri.run_pod()
+    container = pod.run(SLEEPER, image=planted, linux=security(run_as_username="alice"))
+    assert container.shell("id -un") == "alice\n"
+    client = Swiftlet(programs / "swiftlet", daemon, tmp_path)
+    for words in (["ps"], ["pods"], ["images"], ["inspect", pod.id], ["inspect", container.id], ["net"],
+                  ["logs", container.id], ["exec", container.id, "--", "id"], ["stop", container.id],
+                  ["rm", "-f", pod.id]):
+        client.run(*words)
+    # the canary fixture compares the tree on the host
+
+
+def test_no_program_but_the_containers_own_is_started(pod, planted):
+    """And nothing of the image is mapped as code before that."""
+    shim = int(pathlib.Path(f"/proc/{pod.info()['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    with Trace(shim, "clone3,execve,execveat,mmap,mprotect,openat,open,openat2") as trace:
+        container = pod.run(SLEEPER, image=planted)
+        container.shell("true")
+    born = children(trace, shim)
+    assert len(born) == 2, trace.processes
+    for calls in born.values():
+        started = [arguments for name, arguments, _ in calls if name.startswith("execve")]
+        assert started[-1].startswith('"/bin/sh"'), started
+        assert all("/sh" in arguments.split(",")[0] for arguments in started), started
+        assert not [call for call in calls if call[0] == "mmap" and "PROT_EXEC" in call[1]], calls
+    in_shim = trace.processes[shim]
+    assert not [call for call in in_shim if call[0].startswith("execve") or re.search("PROT_EXEC", call[1])]

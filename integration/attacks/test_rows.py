@@ -1,0 +1,30 @@
+"""Every row of layers L and S is a file here, or a line of README.md's table: where it is, or why it cannot be."""
+
+import pathlib
+import re
+
+HERE = pathlib.Path(__file__).parent
+ROWS = [f"L{number:02}" for number in range(1, 35)] + [f"S{number:02}" for number in range(1, 4)]
+
+
+def table() -> dict[str, str]:
+    lines = HERE.joinpath("README.md").read_text().splitlines()
+    found = [re.fullmatch(r"\| ([LS]\d\d) \| (.+) \|", line) for line in lines]
+    return dict(match.groups() for match in found if match)
+
+
+def test_every_row_is_somewhere():
+    files = [path.name for path in HERE.glob("test_*.py")]
+    listed = table()
+    missing = [row for row in ROWS if row not in listed and not any(name.startswith(f"test_{row}_") for name in files)]
+    assert not missing
+    for row, text in listed.items():
+        assert row in ROWS and len(text) > 20, row
+        for name in re.findall(r"`([\w/]+\.\w+)`", text):
+            assert HERE.parent.joinpath(name).is_file(), (row, name)
+
+
+def test_every_file_names_its_row():
+    for path in HERE.glob("test_[A-Z][0-9][0-9]_*.py"):
+        row = path.name.split("_")[1]
+        assert re.match(rf'"""({row}\b|\w\d\d, {row}\b)', path.read_text()), path.name

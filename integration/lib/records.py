@@ -1,0 +1,26 @@
+"""What a daemon has written about its containers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import sqlite3
+
+
+def container(daemon, id: str) -> dict:
+    """The record of a container; the two messages in it as bytes."""
+    (path,) = daemon.root.rglob("*.db")
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
+        (row,) = records.execute("SELECT record FROM containers WHERE id = ?", (id,))
+    record = json.loads(row[0])["record"]
+    return {**record, **{key: base64.b64decode(record[key]) for key in ("config", "startRequest")}}
+
+
+def specification(daemon, id: str) -> dict:
+    """What a start will be told to do, without the identity of the container: ids, and the directories after them."""
+    record = container(daemon, id)
+    kept = {key: value for key, value in record.items()
+            if key not in ("id", "sandboxID", "createdAt", "config", "metadata", "logPath")}
+    return {**kept, "startRequest": re.sub(rb"[0-9a-f]{64}", b"ID", record["startRequest"])}
