@@ -9,13 +9,9 @@ import re
 from lib import oci, tar
 from lib.cri import SLEEPER
 from lib.stubs import pb
-from lib.trace import Trace, children
+from lib.trace import children, processes, shim_of
 
 TARGETS = ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern")
-
-
-def shim_of(pod) -> int:
-    return int(pathlib.Path(f"/proc/{pod.info()['pid']}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_every_write_of_a_start_is_to_the_childs_own_file(pod, image, tmp_path):
@@ -27,14 +23,13 @@ def test_every_write_of_a_start_is_to_the_childs_own_file(pod, image, tmp_path):
     volume = [pb.Mount(container_path="/shared", host_path=str(tmp_path))]
     before = pathlib.Path(TARGETS[1]).read_text()
     linux = pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(oom_score_adj=321))
-    shim = shim_of(pod)
-    with Trace(shim, "clone3,write,pwrite64,writev,execve,execveat") as trace:
+    with processes(pod, "clone3", "write", "pwrite64", "writev", "execve", "execveat") as found:
         container = pod.run(SLEEPER, image=name, mounts=volume, linux=linux)
         for number in range(3):
             pod.run(["true"], image=name, mounts=volume, linux=linux, name=f"short-{number}").wait()
         assert container.shell("cat /proc/self/oom_score_adj") == "321\n"
-    born = children(trace, shim)
-    assert len(born) == 5, trace.processes.keys()
+    born = children(found, shim_of(pod))
+    assert len(born) == 5, found.keys()
     scores = 0
     for pid, calls in born.items():
         for call, arguments, _ in calls:

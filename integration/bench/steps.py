@@ -17,18 +17,17 @@ from lib.cri import SLEEPER  # noqa: E402
 from lib.daemon import Daemon  # noqa: E402
 from lib.netns import Node  # noqa: E402
 from lib.stubs import pb  # noqa: E402
-from lib.trace import Trace, children  # noqa: E402
+from lib.trace import children, processes, shim_of  # noqa: E402
 
 MOUNTS = {"fsopen", "fsconfig", "fsmount", "open_tree", "move_mount", "mount_setattr", "umount2", "pivot_root"}
 
 
 def counted(pod, **more) -> list[list[str]]:
     """The calls of a container's first process and of a command in it, in order."""
-    shim = int(pathlib.Path(f"/proc/{pod.info()['pid']}/stat").read_text().rpartition(")")[2].split()[1])
-    with Trace(shim) as trace:
+    with processes(pod, "all") as found:
         container = pod.run(SLEEPER, **more)
         container.shell("true")
-    return [[name for name, _, _ in calls] for calls in children(trace, shim).values()]
+    return [[name for name, _, _ in calls] for calls in children(found, shim_of(pod)).values()]
 
 
 def last_steps(calls: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 
-from . import binaries, kubelet
+from . import binaries, kubelet, trace
 
 READS = [*kubelet.MASKED, "/sys/devices/system/cpu/cpu0/thermal_throttle", "/proc/sys/kernel/core_pattern",
          "/proc/1/environ", "/sys/kernel/security", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/fs/bpf"]
@@ -46,7 +46,7 @@ def limits(pid: int) -> list[str]:
 def normalised(report: dict, pod, daemon) -> dict:
     """Without what differs between two machines, two kernels or two runs."""
     pause = pod.info()["pid"]
-    shim = int(pathlib.Path(f"/proc/{pause}/stat").read_text().rpartition(")")[2].split()[1])
+    shim = trace.shim_of(pod)
     status = dict(report["status"])
     filters = int(status.pop("Seccomp_filters")) - int(process_facts(daemon.pid, "Seccomp_filters"))
     processors = status.pop("Cpus_allowed_list") == process_facts(shim, "Cpus_allowed_list")

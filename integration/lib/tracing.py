@@ -7,7 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from . import wait
 
@@ -15,13 +15,14 @@ LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+)")
 
 
 @contextlib.contextmanager
-def traced(shim: int, log: pathlib.Path, *calls: str, slow: dict[str, int] | None = None) -> Iterator[None]:
+def traced(shim: int, log: pathlib.Path, *calls: str, slow: dict[str, int] | None = None,
+           options: Sequence[str] = ()) -> Iterator[None]:
     """The calls of a shim and of what it starts, written to `log`; those in `slow` wait so many microseconds first."""
     more = [f"--inject={call}:delay_enter={delay}" for call, delay in (slow or {}).items()]
     errors = log.with_suffix(".errors")
     with open(errors, "w") as output:
         tracer = subprocess.Popen(
-            ["strace", "-f", "-o", str(log), "-e", "trace=" + ",".join(calls), *more, "-p", str(shim)],
+            ["strace", "-f", "-o", str(log), "-e", "trace=" + ",".join(calls), *more, *options, "-p", str(shim)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def attached() -> bool:
