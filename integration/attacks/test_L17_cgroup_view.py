@@ -1,4 +1,6 @@
-"""L17: a container sees nothing of the node's cgroups but its own, and cannot write to that (CVE-2023-25809)."""
+"""L17: a container sees nothing of the node's cgroups but its own, and cannot write to that (CVE-2023-25809).
+
+Seen to fail without the cgroup namespace (ShimCore, isolateCgroup): the groups' paths are in view then."""
 
 import pytest
 

@@ -1,5 +1,7 @@
 """L18: no way to a release_agent of cgroup v1, by which the kernel starts a program of the container's choice as root
-of the node (CVE-2022-0492)."""
+of the node (CVE-2022-0492).
+
+Seen to fail with an empty RuntimeDefault filter: `unshare -Urm` succeeds then."""
 
 from lib.cri import SLEEPER
 from lib.stubs import pb

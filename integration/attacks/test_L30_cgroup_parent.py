@@ -1,4 +1,6 @@
-"""L30: a cgroup_parent is a plain path below the root of the cgroups, and leads nowhere else (crun: `..`, slashes)."""
+"""L30: a cgroup_parent is a plain path below the root of the cgroups, and leads nowhere else (crun: `..`, slashes).
+
+Seen to fail without SandboxPlan's check; CgroupHierarchy.create, which checks again, answers INTERNAL then."""
 
 import grpc
 
