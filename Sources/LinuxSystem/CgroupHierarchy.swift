@@ -162,12 +162,22 @@ package struct CgroupHierarchy: Sendable, Hashable {
     for component in path.split(separator: "/") {
       if mkdir(directory, 0o755) != 0, errno != EEXIST { return }
       let available = Self.words("\(directory)/cgroup.controllers")
-      let enabled = Self.words("\(directory)/cgroup.subtree_control")
-      for controller in Self.wantedUnified where available.contains(controller) && !enabled.contains(controller) {
-        try? writeKernelFile("\(directory)/cgroup.subtree_control", "+\(controller)")
+      let missing = available.intersection(Self.wantedUnified)
+        .subtracting(Self.words("\(directory)/cgroup.subtree_control"))
+      if !missing.isEmpty, Self.mayHaveControllersBelow(directory) {
+        for controller in missing { try? writeKernelFile("\(directory)/cgroup.subtree_control", "+\(controller)") }
       }
       directory += "/\(component)"
     }
+  }
+
+  /// False for a group with processes in it. Some controllers (cpu, pids) could be switched on there all the same, but
+  /// that would make it the root of a threaded tree, and no process could be put into any group below it. The tree's
+  /// own root, which has no type, may have both.
+  private static func mayHaveControllersBelow(_ directory: String) -> Bool {
+    guard access("\(directory)/cgroup.type", F_OK) == 0 else { return true }
+    guard let processes = try? readSmallFile("\(directory)/cgroup.procs", limit: 64 << 20) else { return false }
+    return processes.isEmpty
   }
 
   static func words(_ path: String) -> Set<String> {
