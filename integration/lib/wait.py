@@ -1,16 +1,22 @@
-"""Bounded waiting for what announces itself to nobody: a condition is asked often, never slept for."""
+"""Bounded waiting for what announces itself to nobody: a condition is asked often, never slept for.
+
+Every deadline is SWIFTLET_PATIENCE times as long: an emulated machine is slower than any real one.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 Value = TypeVar("Value")
+PATIENCE = float(os.environ.get("SWIFTLET_PATIENCE", 1))
 
 
 def until(condition: Callable[[], Value], what: str, deadline: float = 10, pause: float = 0.01) -> Value:
     """The first truthy value of `condition`; AssertionError naming `what` when there is none in time."""
+    deadline *= PATIENCE
     end = time.monotonic() + deadline
     while True:
         value = condition()

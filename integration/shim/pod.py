@@ -87,6 +87,9 @@ class Group:
         self.directories = [root / path.lstrip("/") for root in roots]
         for directory in self.directories:
             directory.mkdir(parents=True, exist_ok=True)
+        if self.pure:  # of the two groups without processes; what is below a container's group has no limits
+            for directory in (CGROUPS, CGROUPS / path.split("/")[1]):
+                (directory / "cgroup.subtree_control").write_text("+memory")
 
     def message(self):
         if self.pure:
