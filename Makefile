@@ -1,6 +1,6 @@
 # One command for each thing to do; `make help` lists them. The work is in .ci/ and integration/.
 
-.PHONY: help build test test-unit test-kernel integration check format proto run stop bench clean
+.PHONY: help build test test-unit test-kernel integration vm check format proto run stop bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -23,6 +23,9 @@ test-kernel: ## Swift tests against the kernel (root)
 
 integration: ## cases against a real daemon (root); CASE="test_logs.py -k binary" chooses
 	@.ci/integration $(CASE)
+
+vm: ## cases on a kernel with cgroup v2 alone, in an emulated machine; CASE="vm/cases -k devices" chooses
+	@.ci/vm $(CASE)
 
 check: ## imports between rooms, format, generated code, forbidden things, longest functions
 	@.ci/install

@@ -10,7 +10,8 @@ import sys
 import xml.etree.ElementTree as xml
 
 # Which files a step leaves behind.
-RUNNERS = {"check": "check.xml", "swift-tests": "swift-*.xml", "integration": "integration.xml"}
+RUNNERS = {"check": "check.xml", "swift-tests": "swift-*.xml", "integration": "integration.xml",
+           "vm": "vm.xml"}
 TAIL = 40  # lines
 EXPECTED = ["install", "build", *RUNNERS]
 
