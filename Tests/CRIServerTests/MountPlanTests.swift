@@ -47,6 +47,15 @@ import Testing
     #expect(mount.readonly && mount.nodev && !mount.noexec && !mount.nosuid && mount.source.isEmpty)
   }
 
+  @Test func labelsAreRefusedWhereTheyWouldCount() throws {
+    let mounts = [Self.mount("/x"), Self.mount("/y") { $0.selinuxRelabel = true }]
+    try MountPlan.checkLabels(mounts, hasSELinux: false)
+    try MountPlan.checkLabels([mounts[0]], hasSELinux: true)
+    #expect { try MountPlan.checkLabels(mounts, hasSELinux: true) } throws: { error in
+      (error as? RuntimeError)?.code == .unimplemented && "\(error)".contains("mounts[1].selinux_relabel")
+    }
+  }
+
   @Test func filesThatLxcfsReplacesAreTaken() throws {
     #expect(try Self.plan([Self.mount("/proc/meminfo")]).mounts.contains { $0.destination == "/proc/meminfo" })
   }

@@ -19,6 +19,7 @@ struct ContainerVolumes: Sendable {
       throw RuntimeError(
         .invalidArgument, "mounts: \(config.mounts.count) of them are more than the \(MountPlan.most) that are made")
     }
+    try MountPlan.checkLabels(config.mounts, hasSELinux: SecurityModules.node.hasSELinux)
     declared = try DeclaredVolumes(image.config.volumes, requested: config.mounts, image: config.image.image)
     for (index, mount) in config.mounts.enumerated() where mount.wantsImage {
       mounted[index] = try await Self.find(mount, field: "mounts[\(index)]", in: daemon.images)

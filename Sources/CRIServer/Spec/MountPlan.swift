@@ -66,6 +66,16 @@ struct MountPlan: Sendable {
     return all.contains(.shared) ? .shared : all.contains(.slave) ? .slave : .private
   }
 
+  /// Where SELinux is off there is nothing to label; where it is on, a label that is not set would lock the container out
+  /// of what it asked for, and nobody would know why.
+  ///
+  /// - Throws: `unimplemented` naming the mount.
+  static func checkLabels(_ mounts: [Runtime_V1_Mount], hasSELinux: Bool) throws(RuntimeError) {
+    if hasSELinux, let index = mounts.firstIndex(where: \.selinuxRelabel) {
+      throw RuntimeError(.unimplemented, "mounts[\(index)].selinux_relabel: swiftletd does not apply SELinux yet")
+    }
+  }
+
   static func depth(_ path: String) -> Int { path.split(separator: "/").count }
 
   private static func defaults(
