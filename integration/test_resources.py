@@ -115,7 +115,7 @@ def test_the_limit_of_processes_is_the_configurations(make_daemon, archives):
     pod = daemon.client.run_pod()
     container = pod.run(SLEEPER)
     assert value(daemon, container, "pids", "pids.max", "pids.max") == "12"
-    answer = container.execute("sh", "-c", "for i in $(seq 20); do sleep 60 & done; echo started all")
+    answer = container.execute("sh", "-c", "for i in $(seq 20); do sleep 60 >/dev/null 2>&1 & done; echo started all")
     assert b"started all" not in answer.stdout and b"fork" in answer.stderr
     pod.remove()
 
