@@ -270,8 +270,8 @@ class Echo:
 class Talk:
     """One connection that is never let go, and new ones beside it, one after the other, from a thread.
 
-    A patient one lets new connections be refused for want of a route for a while: where the way is taken away, only what
-    is established must go on."""
+    A patient one lets new connections be refused for want of a route for a while: where the way is taken away, only
+    what is established must go on."""
 
     def __init__(self, space: Namespace, address: str, port: int, patient: bool = False):
         self.space, self.address, self.port, self.patient = space, address, port, patient
