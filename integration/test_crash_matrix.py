@@ -15,6 +15,7 @@ from lib.census import Census
 from lib.stubs import pb
 
 # In the order of Sources/LinuxSystem/Failpoint.swift, which refuses a name that it does not know.
+# run.users is of pods with a user namespace only.
 RUN = ["run.leased", "run.recorded", "run.shim", "run.spawn", "net.attach.namespace", "net.attach.veth",
        "net.attach.inside", "net.attach.host", "net.attach.ports", "net.attach.conntrack", "net.attach.done",
        "run.pause", "run.ready", "run.answer"]
@@ -88,6 +89,23 @@ def test_death_while_a_pod_is_made(victim, census, place):
     pod = cri.run_pod(request)  # kubelet's retry
     assert [found.id for found in cri.pods()] == [pod.id] and pod.ready
     assert len(victim.shims()) == 1
+    ping(victim, pod)
+    pod.stop()
+    pod.remove()
+
+
+@pytest.mark.parametrize("place", ["run.users", "net.attach.namespace", "net.attach.done", "run.pause", "run.ready"])
+def test_death_while_a_pod_with_a_user_namespace_is_made(victim, census, place):
+    """Its namespaces come from a process that is there for that alone; neither is left."""
+    from test_userns import sandbox_linux
+
+    cri = victim.client
+    request = cri.pod_config(linux=sandbox_linux(cri))
+    armed(victim, f"{place}=kill")
+    dies(victim, lambda: cri.run_pod(request))
+    restart(victim)
+    pod = cri.run_pod(request)
+    assert [found.id for found in cri.pods()] == [pod.id] and pod.ready and len(victim.shims()) == 1
     ping(victim, pod)
     pod.stop()
     pod.remove()

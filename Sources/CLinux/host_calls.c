@@ -95,8 +95,9 @@ int clinux_host_pipe(int ends[2]) { return result(pipe2(ends, O_CLOEXEC)); }
 
 int clinux_host_set_nonblocking(int descriptor) { return result(fcntl(descriptor, F_SETFL, O_NONBLOCK)); }
 
-int clinux_host_new_network(void) {
-  if (unshare(CLONE_NEWNET) != 0) return -errno;
+int clinux_host_new_network(void) { return unshare(CLONE_NEWNET) != 0 ? -errno : clinux_host_raise_loopback(); }
+
+int clinux_host_raise_loopback(void) {
   int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (control < 0) return -errno;
   struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};

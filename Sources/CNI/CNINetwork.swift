@@ -41,7 +41,8 @@ package final class CNINetwork: Sendable {
   }
 
   /// Makes a namespace and runs ADD. After a failure `detach` takes away what there is.
-  package func attach(_ pod: CNIPod) async throws -> Attached {
+  /// - Parameter given: the pod's own, new and empty, because a user namespace is to own it.
+  package func attach(_ pod: CNIPod, namespace given: SharedFD? = nil) async throws -> Attached {
     let clock = ContinuousClock()
     let begun = clock.now
     let list = try NetworkList.first(in: configuration.configurationDirectory)
@@ -55,7 +56,7 @@ package final class CNINetwork: Sendable {
       try cache.write(intent)
       try PrivateDirectory.make(configuration.namespaceDirectory)
     }
-    let namespace = try await makeNamespace(path)
+    let namespace = try await makeNamespace(path, given)
     let made = clock.now
     let (answer, laps) = try await threads.run { [configuration] in
       var laps: [(name: String, duration: Duration)] = []
@@ -114,8 +115,12 @@ package final class CNINetwork: Sendable {
     }
   }
 
-  private func makeNamespace(_ path: String) async throws(CNIError) -> SharedFD {
+  private func makeNamespace(_ path: String, _ given: SharedFD?) async throws(CNIError) -> SharedFD {
     do {
+      if let given {
+        try await NetworkNamespace.pin(given, at: path)
+        return given
+      }
       return try await NetworkNamespace.make(pinnedAt: path)
     } catch {
       throw .system("make a network namespace", error)

@@ -27,6 +27,7 @@ package final class Daemon: Sendable {
   let availableCapabilities: CapabilitySet
   let users: UserDatabases
   let execOutput = OutputBudget()
+  let userNamespaces: UserNamespaceSupport
 
   let sandboxes = ObjectTable<Sandbox>(kind: "sandbox")
   let containers = ObjectTable<Container>(kind: "container")
@@ -38,7 +39,7 @@ package final class Daemon: Sendable {
   init(
     configuration: DaemonConfiguration, store: RecordStore, images: ImageStore, network: any NetworkProvider,
     attachJournal: AttachJournal, cgroups: CgroupHierarchy, threads: BlockingPool, exits: ExitWatcher,
-    bootID: String, availableCapabilities: CapabilitySet, logger: Logger
+    bootID: String, availableCapabilities: CapabilitySet, userNamespaces: UserNamespaceSupport, logger: Logger
   ) {
     self.configuration = configuration
     self.store = store
@@ -52,6 +53,7 @@ package final class Daemon: Sendable {
     self.availableCapabilities = availableCapabilities
     self.logger = logger
     users = UserDatabases(images: images)
+    self.userNamespaces = userNamespaces
   }
 
   /// Our own network, for what only it can do; nil where plugins provide.

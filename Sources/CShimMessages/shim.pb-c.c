@@ -367,6 +367,51 @@ void   swiftlet__shim__v1__start_sandbox_request__free_unpacked
   assert(message->base.descriptor == &swiftlet__shim__v1__start_sandbox_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   swiftlet__shim__v1__user_namespace__init
+                     (Swiftlet__Shim__V1__UserNamespace         *message)
+{
+  static const Swiftlet__Shim__V1__UserNamespace init_value = SWIFTLET__SHIM__V1__USER_NAMESPACE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__user_namespace__get_packed_size
+                     (const Swiftlet__Shim__V1__UserNamespace *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__user_namespace__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__user_namespace__pack
+                     (const Swiftlet__Shim__V1__UserNamespace *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__user_namespace__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__user_namespace__pack_to_buffer
+                     (const Swiftlet__Shim__V1__UserNamespace *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__user_namespace__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__UserNamespace *
+       swiftlet__shim__v1__user_namespace__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__UserNamespace *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__user_namespace__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__user_namespace__free_unpacked
+                     (Swiftlet__Shim__V1__UserNamespace *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__user_namespace__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   swiftlet__shim__v1__start_sandbox_response__init
                      (Swiftlet__Shim__V1__StartSandboxResponse         *message)
 {
@@ -1940,7 +1985,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__sysctl__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__sysctl__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request__field_descriptors[11] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request__field_descriptors[13] =
 {
   {
     "sandbox_id",
@@ -2063,6 +2108,30 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_request_
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "users",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartSandboxRequest, users),
+    &swiftlet__shim__v1__user_namespace__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "user",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartSandboxRequest, user),
+    &swiftlet__shim__v1__user__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "seccomp_flags",
     15,
     PROTOBUF_C_LABEL_NONE,
@@ -2083,16 +2152,18 @@ static const unsigned swiftlet__shim__v1__start_sandbox_request__field_indices_b
   6,   /* field[6] = pause_path */
   0,   /* field[0] = sandbox_id */
   7,   /* field[7] = seccomp */
-  10,   /* field[10] = seccomp_flags */
+  12,   /* field[12] = seccomp_flags */
   8,   /* field[8] = shm_directory */
   9,   /* field[9] = shm_size */
   3,   /* field[3] = sysctls */
+  11,   /* field[11] = user */
+  10,   /* field[10] = users */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__start_sandbox_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 15, 10 },
-  { 0, 11 }
+  { 15, 12 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_request__descriptor =
 {
@@ -2102,11 +2173,62 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_request__desc
   "Swiftlet__Shim__V1__StartSandboxRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StartSandboxRequest),
-  11,
+  13,
   swiftlet__shim__v1__start_sandbox_request__field_descriptors,
   swiftlet__shim__v1__start_sandbox_request__field_indices_by_name,
   2,  swiftlet__shim__v1__start_sandbox_request__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__start_sandbox_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__user_namespace__field_descriptors[2] =
+{
+  {
+    "uid",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__UserNamespace, uid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gid",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__UserNamespace, gid),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__user_namespace__field_indices_by_name[] = {
+  1,   /* field[1] = gid */
+  0,   /* field[0] = uid */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__user_namespace__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__user_namespace__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.UserNamespace",
+  "UserNamespace",
+  "Swiftlet__Shim__V1__UserNamespace",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__UserNamespace),
+  2,
+  swiftlet__shim__v1__user_namespace__field_descriptors,
+  swiftlet__shim__v1__user_namespace__field_indices_by_name,
+  1,  swiftlet__shim__v1__user_namespace__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__user_namespace__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_sandbox_response__field_descriptors[4] =
@@ -2276,7 +2398,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__rootfs__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__rootfs__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descriptors[14] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descriptors[15] =
 {
   {
     "destination",
@@ -2423,6 +2545,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__mount__field_descripto
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "id_mapped",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Mount, id_mapped),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "layers",
     15,
     PROTOBUF_C_LABEL_REPEATED,
@@ -2451,7 +2585,8 @@ static const unsigned swiftlet__shim__v1__mount__field_indices_by_name[] = {
   11,   /* field[11] = create_source */
   10,   /* field[10] = data */
   0,   /* field[0] = destination */
-  12,   /* field[12] = layers */
+  12,   /* field[12] = id_mapped */
+  13,   /* field[13] = layers */
   6,   /* field[6] = nodev */
   7,   /* field[7] = noexec */
   5,   /* field[5] = nosuid */
@@ -2460,14 +2595,14 @@ static const unsigned swiftlet__shim__v1__mount__field_indices_by_name[] = {
   8,   /* field[8] = recursive */
   4,   /* field[4] = recursive_readonly */
   2,   /* field[2] = source */
-  13,   /* field[13] = sub_path */
+  14,   /* field[14] = sub_path */
   1,   /* field[1] = type */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__mount__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 15, 12 },
-  { 0, 14 }
+  { 15, 13 },
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__mount__descriptor =
 {
@@ -2477,7 +2612,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__mount__descriptor =
   "Swiftlet__Shim__V1__Mount",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Mount),
-  14,
+  15,
   swiftlet__shim__v1__mount__field_descriptors,
   swiftlet__shim__v1__mount__field_indices_by_name,
   2,  swiftlet__shim__v1__mount__number_ranges,
@@ -2922,7 +3057,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__process__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[15] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[16] =
 {
   {
     "container_id",
@@ -3093,6 +3228,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_d
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "layer_directory",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartRequest, layer_directory),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "log_directory",
     23,
     PROTOBUF_C_LABEL_NONE,
@@ -3109,7 +3256,8 @@ static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[]
   3,   /* field[3] = cgroup */
   0,   /* field[0] = container_id */
   6,   /* field[6] = devices */
-  14,   /* field[14] = log_directory */
+  14,   /* field[14] = layer_directory */
+  15,   /* field[15] = log_directory */
   13,   /* field[13] = log_line_limit */
   9,   /* field[9] = log_path */
   7,   /* field[7] = masked_paths */
@@ -3125,8 +3273,8 @@ static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[]
 static const ProtobufCIntRange swiftlet__shim__v1__start_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 23, 14 },
-  { 0, 15 }
+  { 23, 15 },
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
 {
@@ -3136,7 +3284,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
   "Swiftlet__Shim__V1__StartRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StartRequest),
-  15,
+  16,
   swiftlet__shim__v1__start_request__field_descriptors,
   swiftlet__shim__v1__start_request__field_indices_by_name,
   2,  swiftlet__shim__v1__start_request__number_ranges,

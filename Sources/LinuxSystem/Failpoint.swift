@@ -12,6 +12,8 @@ package enum Failpoint: String, CaseIterable, Sendable {
   case runLeased = "run.leased"
   /// The record with the lease is on disk.
   case runRecorded = "run.recorded"
+  /// Before a pod's user namespace is made.
+  case runUsers = "run.users"
   /// Before the shim's files and cgroup.
   case runShim = "run.shim"
   /// Files and cgroup are there, the shim is not.

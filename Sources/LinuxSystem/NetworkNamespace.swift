@@ -19,6 +19,21 @@ package enum NetworkNamespace {
     return try made.get()
   }
 
+  /// Gives a namespace that a user namespace owns a name, and has its loopback up. See ``make(pinnedAt:)``.
+  package static func pin(_ namespace: SharedFD, at path: String) async throws(SystemCallError) {
+    let done: Result<Void, SystemCallError> = await withCheckedContinuation { continuation in
+      startThread {
+        continuation.resume(
+          returning: Result { () throws(SystemCallError) in
+            try checkedResult("setns", "a network namespace") { clinux_enter_network(namespace.raw) }
+            try checkedResult("set up", "loopback of a network namespace") { clinux_host_raise_loopback() }
+            try name(namespace, path)
+          })
+      }
+    }
+    try done.get()
+  }
+
   /// Opens a named namespace.
   /// - Throws: ENOENT when there is no such name.
   package static func open(_ path: String) throws(SystemCallError) -> SharedFD {
@@ -40,6 +55,11 @@ package enum NetworkNamespace {
   private static func makeHere(_ path: String) throws(SystemCallError) -> SharedFD {
     try checkedResult("unshare", "a network namespace") { clinux_host_new_network() }
     let namespace = SharedFD(try OwnedFD.open("/proc/thread-self/ns/net", flags: O_RDONLY))
+    try name(namespace, path)
+    return namespace
+  }
+
+  private static func name(_ namespace: SharedFD, _ path: String) throws(SystemCallError) {
     _ = try OwnedFD.open(path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
     do {
       try checkedResult("move_mount", path) { clinux_host_pin(namespace.raw, path) }
@@ -47,6 +67,5 @@ package enum NetworkNamespace {
       Glibc.unlink(path)
       throw error
     }
-    return namespace
   }
 }

@@ -19,31 +19,36 @@ final class NamespaceMaker: Sendable {
 
   private struct State {
     var running = 0
-    var waiting: [Receiver] = []
+    var waiting: [(given: SharedFD?, receiver: Receiver)] = []
   }
 
   private let state = Mutex(State())
 
   /// Hands a new namespace to `receiver` on the thread that made it: the next step is another thread's, and a way back
   /// through the cooperative pool would only cost time. `namespaceLimit` where the kernel refuses one more.
-  func make(_ receiver: @escaping @Sendable (Result<Namespace, NetworkError>) -> Void) {
+  /// - Parameter given: a new namespace that a user namespace owns, with nothing in it yet, instead of one of the node's.
+  func make(
+    in given: SharedFD? = nil, _ receiver: @escaping @Sendable (Result<Namespace, NetworkError>) -> Void
+  ) {
     let mustStart = state.withLock { state in
-      state.waiting.append(receiver)
+      state.waiting.append((given, receiver))
       guard state.running < Self.limit else { return false }
       state.running += 1
       return true
     }
     guard mustStart else { return }
     let failed = startThread(named: "netns") { [self] in
-      while let next = next() { next(Result { () throws(NetworkError) in try Self.makeHere() }) }
+      while let next = next() {
+        next.receiver(Result { () throws(NetworkError) in try Self.makeHere(next.given) })
+      }
     }
     guard failed != 0 else { return }
     // Another thread may still serve it; if there is none, nobody will.
-    while let next = next() { next(.failure(.kernel("start", failed, "thread for a network namespace"))) }
+    while let next = next() { next.receiver(.failure(.kernel("start", failed, "thread for a network namespace"))) }
   }
 
   /// One that waits, for a thread that counts itself as running; nil ends that thread.
-  private func next() -> Receiver? {
+  private func next() -> (given: SharedFD?, receiver: Receiver)? {
     state.withLock { state in
       guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
       state.running -= 1
@@ -51,13 +56,10 @@ final class NamespaceMaker: Sendable {
     }
   }
 
-  private static func makeHere() throws(NetworkError) -> Namespace {
+  private static func makeHere(_ given: SharedFD?) throws(NetworkError) -> Namespace {
     let failed = Failpoint.attachNamespace.reach()
     guard failed == 0 else { throw .namespaceLimit(errno: failed) }
-    guard cnetlink_unshare_network() == 0 else { throw .namespaceLimit(errno: errno) }
-    let raw = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
-    guard raw >= 0 else { throw .kernel("open", errno, "/proc/thread-self/ns/net") }
-    let descriptor = SharedFD(OwnedFD(owning: raw))
+    let descriptor = if let given { try enter(given) } else { try unshared() }
     // Before eth0 is there: duplicate address detection would hold its address back for a second, and nobody on the
     // bridge advertises routers or may redirect.
     for option in ["accept_dad", "accept_ra", "router_solicitations", "accept_redirects"] {
@@ -67,5 +69,17 @@ final class NamespaceMaker: Sendable {
       if failed != 0 { throw .kernel("write 0 to", failed, "/proc/sys/net/\(name) of a new namespace") }
     }
     return Namespace(descriptor: descriptor, routes: try NetlinkSocket(family: NETLINK_ROUTE, receiveBuffer: 1 << 16))
+  }
+
+  private static func unshared() throws(NetworkError) -> SharedFD {
+    guard cnetlink_unshare_network() == 0 else { throw .namespaceLimit(errno: errno) }
+    let raw = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
+    guard raw >= 0 else { throw .kernel("open", errno, "/proc/thread-self/ns/net") }
+    return SharedFD(OwnedFD(owning: raw))
+  }
+
+  private static func enter(_ given: SharedFD) throws(NetworkError) -> SharedFD {
+    guard cnetlink_enter_network(given.raw) == 0 else { throw .kernel("enter", errno, "a pod's network namespace") }
+    return given
   }
 }

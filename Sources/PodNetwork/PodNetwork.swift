@@ -1,4 +1,4 @@
-internal import LinuxSystem
+package import LinuxSystem
 internal import Logging
 package import RuntimeModel
 internal import Synchronization
@@ -63,10 +63,11 @@ package final class PodNetwork: Sendable {
   // MARK: leases
 
   /// Chooses the next free address in memory; the caller writes it down in the transaction of its sandbox.
-  /// - Throws: `addressExhausted`.
-  package func reserveLease() throws(NetworkError) -> AddressLease {
+  /// - Parameter ownNamespace: the sandbox brings a namespace: none of the warm pool is of use. Throws `addressExhausted`.
+  package func reserveLease(ownNamespace: Bool = false) throws(NetworkError) -> AddressLease {
     let now = bootTime()
     let result = ledger.withLock { ledger -> Result<UInt32, NetworkError> in
+      if ownNamespace, let number = ledger.allocator.reserve(at: now) { return .success(number) }
       if let number = ledger.reserve(at: now) { return .success(number) }
       return .failure(
         .addressExhausted(
@@ -91,12 +92,14 @@ package final class PodNetwork: Sendable {
 
   /// Makes a namespace, or takes one that waits for it, and puts it on the network. On failure nothing is left but the lease, which the caller gives
   /// back by `detach` or `giveBack`.
+  /// - Parameter namespace: the sandbox's own, new and empty, because a user namespace is to own it.
   /// - Throws: among others `hostPortTaken` naming the sandbox, or saying that it is a process of the node.
   package func attach(
-    sandbox: Identifier, lease: AddressLease, ports: [HostPort] = [], traffic: TrafficOptions = TrafficOptions()
+    sandbox: Identifier, lease: AddressLease, ports: [HostPort] = [], traffic: TrafficOptions = TrafficOptions(),
+    namespace: SharedFD? = nil
   ) async throws(NetworkError) -> Attachment {
     do throws(NetworkError) {
-      let attachment = try await attachUncounted(sandbox, lease, ports, traffic)
+      let attachment = try await attachUncounted(sandbox, lease, ports, traffic, namespace)
       tally.withLock { $0.attached += 1 }
       return attachment
     } catch {
@@ -106,7 +109,8 @@ package final class PodNetwork: Sendable {
   }
 
   private func attachUncounted(
-    _ sandbox: Identifier, _ lease: AddressLease, _ ports: [HostPort], _ traffic: TrafficOptions
+    _ sandbox: Identifier, _ lease: AddressLease, _ ports: [HostPort], _ traffic: TrafficOptions,
+    _ namespace: SharedFD?
   ) async throws(NetworkError) -> Attachment {
     guard let number = plan.number(of: lease), let mac = MACAddress(lease.mac) else {
       throw .configuration(key: "pod_cidrs", reason: "lease \(lease.addresses) is not of these blocks")
@@ -115,12 +119,13 @@ package final class PodNetwork: Sendable {
     try claim(published, for: sandbox, lease)
     let place = Place(
       sandbox: sandbox, lease: lease, number: number, mac: mac, ports: published, traffic: traffic,
-      deadline: .now + patience)
+      namespace: namespace, deadline: .now + patience)
     var total = Stopwatch()
     var watch = total
     let spare = ledger.withLock { $0.takeSpare(number) }
     let result: Result<Attachment, NetworkError>
-    if let spare {
+    // The last address's is given up where the sandbox has a namespace of its own.
+    if let spare, namespace == nil {
       watch.lap("pool")
       result = await attach(spare, place, watch)
     } else {
@@ -142,6 +147,7 @@ package final class PodNetwork: Sendable {
     var mac: MACAddress
     var ports: Set<PublishedPort>
     var traffic: TrafficOptions
+    var namespace: SharedFD?  // instead of a new one of the node's
     /// When it gives up: between steps, since the kernel's calls are not to be interrupted.
     var deadline: ContinuousClock.Instant
 
@@ -152,7 +158,7 @@ package final class PodNetwork: Sendable {
 
   private func attach(_ place: Place, _ watch: Stopwatch) async -> Result<Attachment, NetworkError> {
     await withCheckedContinuation { continuation in
-      maker.make { [self] made in
+      maker.make(in: place.namespace) { [self] made in
         var watch = watch
         watch.lap("namespace")
         let isAccepted = writer.submit { [self, watch] in

@@ -31,6 +31,8 @@ struct Refusal: Error {
     case E2BIG, ENAMETOOLONG: code = .invalidArgument  // arguments, environment, a path
     default: code = .internal
     }
+    // A file system that cannot show other ids will not learn it.
+    if failure.step.withCString({ strncmp($0, "map ids", 7) }) == 0 { code = .failedPrecondition }
     var words = "\(object): \(failure.step)"
     if !failure.subject.utf8.isEmpty { words += " \(failure.subject)" }
     message = words + ": \(errorName(failure.errno))"

@@ -1,4 +1,5 @@
 import CLinux
+import CShimMessages
 
 /// A process as it shall be at exec; what container start, exec and pause have in common.
 struct Identity {
@@ -25,6 +26,13 @@ struct Identity {
   var filterSize = 0
   /// SECCOMP_FILTER_FLAG_*
   var filterFlags: UInt32 = 0
+
+  mutating func take(_ user: UnsafePointer<Swiftlet__Shim__V1__User>) {
+    uid = user.pointee.uid
+    gid = user.pointee.gid
+    groups = UnsafePointer(user.pointee.groups)
+    groupCount = user.pointee.n_groups
+  }
 }
 
 /// What to exec.

@@ -24,6 +24,12 @@ func cloneContainer(
     defer { if shm >= 0 { _ = close(shm) } }
     var birth = Birth(flags: clinux_clone_newns, unified: UnsafePointer(request.pointee.cgroup?.pointee.unified))
     try choosePidNamespace(request.pointee.namespaces, pod, targetPidfd, &birth)
+    if let users = pod.users {
+      let plan = ContainerPlan(
+        request: request, rootfs: UnsafePointer(rootfs), process: UnsafePointer(process), prepared: prepared,
+        stdio: stdio, pod: pod, shm: shm)
+      return try cloneContainer(plan, inside: users, birth, node)
+    }
     return clone(birth, node) { () throws(StepFailure) -> Never in
       try joinCgroups(request.pointee.cgroup)
       let scoreFile = prepared.setsScore ? try openScoreFile(node) : -1
@@ -33,7 +39,7 @@ func cloneContainer(
       try isolateCgroup(request.pointee.cgroup)
       try leaveSession()
       _ = umask(0)
-      let directory = try furnish(request, rootfs, workingDirectory: process.pointee.cwd, shm: shm)
+      let directory = try furnish(request, rootfs, workingDirectory: process.pointee.cwd, shm: shm, users: nil, node)
       let identity = prepared.identity(stdio, directory, scoreFile)
       try become(.command(arguments: prepared.arguments(), environment: prepared.environment()), as: identity, node)
     }
@@ -42,7 +48,7 @@ func cloneContainer(
   }
 }
 
-private func usesShm(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>) -> Bool {
+func usesShm(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>) -> Bool {
   for index in 0..<request.pointee.n_mounts {
     if let mount = request.pointee.mounts[index], MountRequest(mount).isType("shm") { return true }
   }
@@ -50,7 +56,7 @@ private func usesShm(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>)
 }
 
 /// A copy of the tmpfs that pause has mounted, made in pause's mount namespace and taken back to this one.
-private func copyShm(of pod: Pod, _ node: Node) throws(StepFailure) -> Int32 {
+func copyShm(of pod: Pod, _ node: Node) throws(StepFailure) -> Int32 {
   let own = try require(clinux_open_at(node.proc, "self/ns/mnt", O_RDONLY, 0), "open namespace", "mnt")
   defer { _ = close(own) }
   try require(clinux_setns(pod.pausePidfd, clinux_clone_newns), "join mount namespace", "pause")
@@ -82,7 +88,7 @@ private func choosePidNamespace(
 }
 
 /// Pause's namespaces of the kinds that the pod has for itself.
-private func namespacesToJoin(_ namespaces: UnsafePointer<Swiftlet__Shim__V1__Namespaces>?, _ pod: Pod) -> UInt64 {
+func namespacesToJoin(_ namespaces: UnsafePointer<Swiftlet__Shim__V1__Namespaces>?, _ pod: Pod) -> UInt64 {
   let node = SWIFTLET__SHIM__V1__NAMESPACE_MODE__NODE
   var flags = pod.namespaces
   if let namespaces {

@@ -17,11 +17,13 @@ func cloneExec(
     birth.pidNamespaceOf = taskPidfd
     return clone(birth, node) { () throws(StepFailure) -> Never in
       try joinCgroups(request.pointee.cgroup)
-      let scoreFile = prepared.setsScore ? try openScoreFile(node) : -1
+      if prepared.setsScore, pod.users != nil { try prepared.writeScore(node) }
+      let scoreFile = prepared.setsScore && pod.users == nil ? try openScoreFile(node) : -1
       try leaveSession()
       var joined = clinux_clone_newns | clinux_clone_newipc | clinux_clone_newuts | clinux_clone_newnet
       if hasUnified(request.pointee.cgroup) { joined |= clinux_clone_newcgroup }
       try require(clinux_setns(taskPidfd, joined), "join namespaces", on: request.pointee.container_id)
+      if let users = pod.users { try enter(users) }
       _ = umask(0)
       let root = ContainerRoot(
         descriptor: try require(clinux_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "open root", "/"))

@@ -87,23 +87,39 @@ func clone(_ birth: Birth, _ node: Node, _ body: () throws(StepFailure) -> Never
 private func cloneOrThrow(
   _ birth: Birth, _ node: Node, _ body: () throws(StepFailure) -> Never
 ) throws(StepFailure) -> CloneOutcome {
-  var cgroup: Int32 = -1
-  if let path = birth.unified, path.pointee != 0 {
-    cgroup = try require(clinux_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "join cgroup", on: path)
+  let (reader, writer) = try makePipe("status pipe")
+  defer { _ = close(writer) }
+  do {
+    let child = try bear(birth, node, status: writer, body)
+    return CloneOutcome(pid: child.pid, pidfd: child.pidfd, status: reader, failure: nil)
+  } catch {
+    _ = close(reader)
+    throw error
   }
-  defer { if cgroup >= 0 { _ = close(cgroup) } }
+}
+
+func makePipe(_ step: String) throws(StepFailure) -> (reader: Int32, writer: Int32) {
   var ends: (Int32, Int32) = (-1, -1)
   let made = withUnsafeMutableBytes(of: &ends) { clinux_pipe($0.baseAddress?.assumingMemoryBound(to: Int32.self)) }
-  try require(made, "status pipe")
-  let (reader, writer) = ends
-  defer { _ = close(writer) }
+  try require(made, step)
+  return ends
+}
+
+/// A v2 cgroup's directory for CLONE_INTO_CGROUP, or -1.
+func openUnified(_ birth: Birth) throws(StepFailure) -> Int32 {
+  guard let path = birth.unified, path.pointee != 0 else { return -1 }
+  return try require(clinux_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "join cgroup", on: path)
+}
+
+/// Clones this process; what the child's `body` throws goes to the status pipe.
+func bear(
+  _ birth: Birth, _ node: Node, status writer: Int32, _ body: () throws(StepFailure) -> Never
+) throws(StepFailure) -> (pid: Int32, pidfd: Int32) {
+  let cgroup = try openUnified(birth)
+  defer { if cgroup >= 0 { _ = close(cgroup) } }
   // A child is born into its parent's "namespace for children"; that is the only thing that changes here.
   if birth.pidNamespaceOf >= 0 {
-    let entered = clinux_setns(birth.pidNamespaceOf, clinux_clone_newpid)
-    if entered < 0 {
-      _ = close(reader)
-      throw StepFailure(step: "join pid namespace", errno: -entered, subject: "")
-    }
+    try require(clinux_setns(birth.pidNamespaceOf, clinux_clone_newpid), "join pid namespace")
   }
   var pidfd: Int32 = -1
   let pid = clinux_clone3(birth.flags | clinux_clone_clear_sighand, &pidfd, cgroup)
@@ -112,19 +128,20 @@ private func cloneOrThrow(
     // Every later child would land in the wrong namespace; there is no way on from here.
     _exit(70)
   }
-  if pid < 0 {
-    _ = close(reader)
-    throw StepFailure(step: "clone", errno: -pid, subject: "")
-  }
-  return CloneOutcome(pid: pid, pidfd: pidfd, status: reader, failure: nil)
+  try require(pid, "clone")
+  return (pid, pidfd)
 }
 
-private func runChild(_ status: Int32, _ body: () throws(StepFailure) -> Never) -> Never {
+func runChild(_ status: Int32, _ body: () throws(StepFailure) -> Never) -> Never {
   do {
     try body()
   } catch {
-    let record = error.record
-    _ = record.withUnsafeBytes { clinux_write(status, $0.baseAddress, $0.count) }
+    report(error, to: status)
     _exit(127)
   }
+}
+
+func report(_ failure: StepFailure, to status: Int32) {
+  let record = failure.record
+  _ = record.withUnsafeBytes { clinux_write(status, $0.baseAddress, $0.count) }
 }

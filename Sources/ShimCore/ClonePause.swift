@@ -7,9 +7,11 @@ import CShimMessages
 /// PID namespace leads nowhere. Its program is a read-only copy of the mount that the binary is on, so that nobody can
 /// write to the node's file through /proc/1/exe.
 func clonePause(
-  _ request: UnsafePointer<Swiftlet__Shim__V1__StartSandboxRequest>, networkNamespace: Int32, warnings: inout [String]
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartSandboxRequest>, networkNamespace: Int32, users: PodUsers?,
+  warnings: inout [String]
 ) -> (CloneOutcome, Pod) {
   var pod = Pod(pausePid: -1, pausePidfd: -1, selfPidNamespace: -1, shmMount: -1)
+  pod.users = users
   do {
     let outcome = try clonePause(request, networkNamespace, &pod, &warnings)
     pod.pausePid = outcome.pid
@@ -37,7 +39,7 @@ private func clonePause(
   let program = try readonlyCopy(request.pointee.pause_path, "open pause")
   defer { _ = close(program) }
   if isSet(request.pointee.shm_directory) {
-    pod.shmMount = try makeShm(request.pointee.shm_size)
+    pod.shmMount = try makeShm(request.pointee.shm_size, owner: pod.users)
     pod.shmInPause = !canBeCopied(pod.shmMount)
   }
   let shmForPause = pod.shmInPause ? pod.shmMount : -1
@@ -47,27 +49,55 @@ private func clonePause(
     flags: clinux_clone_newns | (pod.namespaces & ~clinux_clone_newnet),
     unified: UnsafePointer(request.pointee.cgroup?.pointee.unified))
   if pod.hasPidNamespace { birth.flags |= clinux_clone_newpid }
-  let own = pod.namespaces
-  return clone(birth, node) { () throws(StepFailure) -> Never in
+  let child = PauseChild(
+    request: request, network: pod.namespaces & clinux_clone_newnet != 0 ? networkNamespace : -1,
+    setsName: pod.namespaces & clinux_clone_newuts != 0, program: program, shm: shmForPause, score: score, node: node)
+  if let users = pod.users {
+    let before = { () throws(StepFailure) in
+      let scoreFile = try child.begin()
+      try writeNumber(score, to: scoreFile, "set oom_score_adj")
+    }
+    return try cloneInside(users, birth, node, before: before) { () throws(StepFailure) -> Never in
+      try child.finish(scoreFile: -1)
+    }
+  }
+  return clone(birth, node) { () throws(StepFailure) -> Never in try child.finish(scoreFile: child.begin()) }
+}
+
+/// What becomes pause.
+private struct PauseChild {
+  let request: UnsafePointer<Swiftlet__Shim__V1__StartSandboxRequest>
+  /// The network namespace to be joined, or -1.
+  let network: Int32
+  let setsName: Bool
+  let program: Int32
+  /// The pod's shm, to be kept in sight, or -1.
+  let shm: Int32
+  let score: Int32
+  let node: Node
+
+  /// What a process outside the pod's user namespace has to do.
+  func begin() throws(StepFailure) -> Int32 {
     try joinCgroups(request.pointee.cgroup)
     let scoreFile = try openScoreFile(node)
-    if networkNamespace >= 0, own & clinux_clone_newnet != 0 {
-      try require(clinux_setns(networkNamespace, clinux_clone_newnet), "join network namespace")
-    }
-    if own & clinux_clone_newuts != 0 {
+    if network >= 0 { try require(clinux_setns(network, clinux_clone_newnet), "join network namespace") }
+    return scoreFile
+  }
+
+  func finish(scoreFile: Int32) throws(StepFailure) -> Never {
+    if setsName {
       let name = request.pointee.hostname
       try require(clinux_sethostname(name, name.map { strlen($0) } ?? 0), "set hostname", on: name)
     }
-    for index in 0..<request.pointee.n_sysctls {
-      try write(request.pointee.sysctls[index], node)
-    }
+    for index in 0..<request.pointee.n_sysctls { try write(request.pointee.sysctls[index], node) }
     try isolateCgroup(request.pointee.cgroup)
     try leaveSession()
-    let root = try enterEmptyRoot(shmForPause)
-    let identity = Identity(
+    let root = try enterEmptyRoot(shm)
+    var identity = Identity(
       stdio: Stdio(input: node.null, output: node.null, error: node.null), workingDirectory: root, scoreFile: scoreFile,
       score: score, filter: request.pointee.seccomp.data, filterSize: request.pointee.seccomp.len,
       filterFlags: request.pointee.seccomp_flags)
+    if let user = request.pointee.user { identity.take(user) }
     try become(.file(program, arguments: pauseArguments(), environment: emptyVector()), as: identity, node)
   }
 }
@@ -104,10 +134,10 @@ private func readonlyCopy(_ path: UnsafePointer<CChar>?, _ step: String) throws(
 }
 
 /// The pod's /dev/shm. Held by this process, detached; containers attach copies.
-private func makeShm(_ size: UInt64) throws(StepFailure) -> Int32 {
+private func makeShm(_ size: UInt64, owner: PodUsers?) throws(StepFailure) -> Int32 {
   try makeTmpfs(
     size: "\(size == 0 ? 64 << 20 : size)", mode: "1777",
-    attributes: clinux_mount_nosuid | clinux_mount_nodev | clinux_mount_noexec, "mount shm")
+    attributes: clinux_mount_nosuid | clinux_mount_nodev | clinux_mount_noexec, owner: owner, "mount shm")
 }
 
 /// Whether open_tree copies a detached mount: Linux 6.15. Before, the tmpfs has to be attached somewhere.

@@ -34,15 +34,18 @@ struct Preparation {
 
   var setsScore: Bool { process.pointee.set_oom_score_adj != 0 }
 
+  /// Sets the score of the process that calls this, and of all that come from it. From outside a user namespace: inside
+  /// it there is no privilege that a lower score needs.
+  func writeScore(_ node: Node) throws(StepFailure) {
+    let file = try openScoreFile(node)
+    try writeNumber(score, to: file, "set oom_score_adj")
+    _ = close(file)
+  }
+
   func identity(_ stdio: Stdio, _ directory: Int32, _ scoreFile: Int32) -> Identity {
     var identity = Identity(
       stdio: stdio, terminal: process.pointee.tty != 0, workingDirectory: directory, scoreFile: scoreFile, score: score)
-    if let user = process.pointee.user {
-      identity.uid = user.pointee.uid
-      identity.gid = user.pointee.gid
-      identity.groups = UnsafePointer(user.pointee.groups)
-      identity.groupCount = user.pointee.n_groups
-    }
+    if let user = process.pointee.user { identity.take(user) }
     if let sets = process.pointee.capabilities {
       identity.bounding = sets.pointee.bounding & node.capabilities
       identity.effective = sets.pointee.effective & node.capabilities

@@ -6,13 +6,16 @@ import CShimMessages
 ///
 /// They are made before this namespace's mounts become private, so that a copy still belongs to the node's peer group
 /// and can follow it (slave) or share with it.
-func cloneSources(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, shm: Int32) throws(StepFailure) -> [Int32]
-{
+func cloneSources(
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, shm: Int32, users: PodUsers?
+) throws(StepFailure) -> [Int32] {
   var sources: [Int32] = []
   for index in 0..<request.pointee.n_mounts {
     guard let mount = request.pointee.mounts[index].map({ MountRequest($0) }) else { continue }
     if mount.isType("bind") {
-      sources.append(try cloneSource(mount))
+      let source = try cloneSource(mount)
+      if mount.pointee.id_mapped != 0 { try mapIDs(of: source, mount, users) }
+      sources.append(source)
     } else if mount.isType("shm") {
       sources.append(try cloneShm(shm))
     } else {
@@ -20,6 +23,12 @@ func cloneSources(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, sh
     }
   }
   return sources
+}
+
+/// Only of the mount itself, as the peers do: what is mounted below may be of another file system.
+private func mapIDs(of source: Int32, _ mount: MountRequest, _ users: PodUsers?) throws(StepFailure) {
+  let mapped = users.map { clinux_map_ids(source, $0.descriptor) } ?? -EINVAL
+  try require(mapped, "map ids of mount \(text(mount.pointee.destination))", on: mount.pointee.source)
 }
 
 private func cloneSource(_ mount: MountRequest) throws(StepFailure) -> Int32 {

@@ -3,15 +3,22 @@ import CShimMessages
 
 typealias DeviceRequest = UnsafePointer<Swiftlet__Shim__V1__Device>
 
+/// Whether nodes already belong to the node's user 0 when they are made. With a user namespace they would belong to the
+/// container's, which could then open what only the node's may.
+enum DeviceOwners {
+  case asMade
+  case always
+}
+
 /// Fills a new tmpfs for /dev while it is attached nowhere: nothing of an image or a volume takes part.
 func populateDevices(
-  _ tmpfs: Int32, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>
+  _ tmpfs: Int32, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ owners: DeviceOwners
 ) throws(StepFailure) {
   // mknod and symlink act through the mount, which must not be read-only then; no caller asks for that.
   let root = ContainerRoot(descriptor: tmpfs)
   for index in 0..<request.pointee.n_devices {
     guard let device = request.pointee.devices[index].map({ DeviceRequest($0) }) else { continue }
-    if let name = nameInDev(device) { try makeDevice(device, name, in: root) }
+    if let name = nameInDev(device) { try makeDevice(device, name, in: root, owners) }
   }
   try link("/proc/self/fd", tmpfs, "fd")
   try link("/proc/self/fd/0", tmpfs, "stdin")
@@ -30,13 +37,14 @@ func populateDevices(
 
 /// Devices elsewhere than in a /dev of our own. A volume on /dev has what its owner put there: nothing is made in it.
 func makeOtherDevices(
-  _ root: ContainerRoot, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, devIsMounted: Bool
+  _ root: ContainerRoot, _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ owners: DeviceOwners,
+  devIsMounted: Bool
 ) throws(StepFailure) {
   for index in 0..<request.pointee.n_devices {
     guard let device = request.pointee.devices[index].map({ DeviceRequest($0) }) else { continue }
     if devIsMounted, nameInDev(device) != nil { continue }
     guard let path = device.pointee.path else { continue }
-    try makeDevice(device, UnsafePointer(path), in: root)
+    try makeDevice(device, UnsafePointer(path), in: root, owners)
   }
 }
 
@@ -48,7 +56,7 @@ private func nameInDev(_ device: DeviceRequest) -> UnsafePointer<CChar>? {
 
 /// Makes one node; nothing that is there already is replaced or trusted unless it is that device.
 private func makeDevice(
-  _ device: DeviceRequest, _ path: UnsafePointer<CChar>, in root: ContainerRoot
+  _ device: DeviceRequest, _ path: UnsafePointer<CChar>, in root: ContainerRoot, _ owners: DeviceOwners
 )
   throws(StepFailure)
 {
@@ -74,7 +82,7 @@ private func makeDevice(
     try requireSame(device, type, directory, name)
   } else {
     try require(made, "make device", on: subject)
-    if device.pointee.uid != 0 || device.pointee.gid != 0 {
+    if owners == .always || device.pointee.uid != 0 || device.pointee.gid != 0 {
       try require(
         clinux_fchownat(directory, name, device.pointee.uid, device.pointee.gid), "own device", on: subject)
     }

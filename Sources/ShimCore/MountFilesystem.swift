@@ -73,11 +73,18 @@ private func configure(_ context: Int32, _ option: UnsafePointer<CChar>) -> Int3
 }
 
 /// A tmpfs of a size, attached nowhere yet.
-func makeTmpfs(size: String, mode: String, attributes: UInt64, _ step: String) throws(StepFailure) -> Int32 {
+/// - Parameter owner: whose user 0 it belongs to; nil: the node's.
+func makeTmpfs(
+  size: String, mode: String, attributes: UInt64, owner: PodUsers? = nil, _ step: String
+) throws(StepFailure) -> Int32 {
   let context = try require(clinux_fsopen("tmpfs"), step, "tmpfs")
   defer { _ = close(context) }
   try require(clinux_fsconfig_string(context, "size", size), step, "size=" + size)
   try require(clinux_fsconfig_string(context, "mode", mode), step, "mode=" + mode)
+  if let owner {
+    try require(clinux_fsconfig_string(context, "uid", "\(owner.uid)"), step, "uid")
+    try require(clinux_fsconfig_string(context, "gid", "\(owner.gid)"), step, "gid")
+  }
   try require(clinux_fsconfig_create(context), step, "tmpfs")
   return try require(clinux_fsmount(context, attributes), step, "tmpfs")
 }

@@ -24,6 +24,17 @@ func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFa
   return old
 }
 
+/// Lays the directory of all layers over itself, with the ids of a user namespace, for the overlay to find them there:
+/// an overlay takes only mounts that are attached before Linux 6.15. One mount for any number of layers. Only in this
+/// process's mount namespace, and under the root that is left behind.
+func mapLayers(_ directory: UnsafePointer<CChar>?, _ users: PodUsers) throws(StepFailure) {
+  guard let directory, directory.pointee == 0x2f else { throw StepFailure("map ids of layers", -EINVAL, directory) }
+  let copy = try require(clinux_clone_tree(AT_FDCWD, directory, 0), "map ids of layers", on: directory)
+  defer { _ = close(copy) }
+  try require(clinux_map_ids(copy, users.descriptor), "map ids of layers", on: directory)
+  try require(clinux_attach_mount_at(copy, directory), "map ids of layers", on: directory)
+}
+
 /// Moves the child into /proc/self/fd, from where it goes on into its new root.
 private func makeRootOfDescriptors(
   _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>

@@ -2,27 +2,31 @@ import CLinux
 import CShimMessages
 
 /// Furnishes a container's root, in this process's own mount namespace, and makes it the root.
+/// - Parameter users: the pod's user namespace; this process is not in it.
 /// - Returns: the working directory, opened inside it.
 func furnish(
   _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>,
   _ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>,
-  workingDirectory: UnsafePointer<CChar>?, shm: Int32
+  workingDirectory: UnsafePointer<CChar>?, shm: Int32, users: PodUsers?, _ node: Node
 ) throws(StepFailure) -> Int32 {
-  var sources = try cloneSources(request, shm: shm)
+  var sources = try cloneSources(request, shm: shm, users: users)
   var mask = request.pointee.n_masked_paths > 0 ? try Mask() : nil
   // From here on nothing that is mounted here shows on the node.
   try require(clinux_propagate_all(clinux_propagation_private), "make mounts private")
+  if let users { try mapLayers(request.pointee.layer_directory, users) }
   try makeImageVolumes(request, rootfs, &sources)
   let descriptor = try makeRoot(rootfs)
   let place = isSet(rootfs.pointee.mountpoint) ? UnsafePointer(rootfs.pointee.mountpoint) : nil
   try require(clinux_attach_mount_at(descriptor, place ?? rootPath()), "attach root", on: place)
   let root = ContainerRoot(descriptor: descriptor)
+  if let users { try ownNewFiles(users, node) }
+  let owners: DeviceOwners = users == nil ? .asMade : .always
   var devIsMounted = false
   for index in 0..<request.pointee.n_mounts {
     guard let mount = request.pointee.mounts[index].map({ MountRequest($0) }) else { continue }
-    try attach(mount, sources[index], root, request, &devIsMounted)
+    try attach(mount, sources[index], root, request, owners, &devIsMounted)
   }
-  try makeOtherDevices(root, request, devIsMounted: devIsMounted)
+  try makeOtherDevices(root, request, owners, devIsMounted: devIsMounted)
   for index in 0..<request.pointee.n_masked_paths {
     try mask?.hide(request.pointee.masked_paths[index], in: root)
   }
@@ -32,6 +36,12 @@ func furnish(
   let directory = try root.place(workingDirectory, .directory, "working directory")
   try finish(root, request, rootfs)
   return directory
+}
+
+/// What is made from here on belongs to the container's user 0. The capabilities go with the node's, and come back.
+private func ownNewFiles(_ users: PodUsers, _ node: Node) throws(StepFailure) {
+  clinux_own_new_files(users.uid, users.gid)
+  try require(clinux_capset(node.capabilities, node.capabilities, 0), "set capabilities")
 }
 
 private func rootPath() -> UnsafePointer<CChar> {
@@ -54,7 +64,7 @@ private func finish(
 
 private func attach(
   _ mount: MountRequest, _ source: Int32, _ root: ContainerRoot,
-  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ devIsMounted: inout Bool
+  _ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, _ owners: DeviceOwners, _ devIsMounted: inout Bool
 ) throws(StepFailure) {
   let target: Int32
   let tree: Int32
@@ -68,7 +78,7 @@ private func attach(
       mount.pointee.destination, isReserved(mount.pointee.destination) ? .plainDirectory : .directory, mount.stepName)
     tree = try makeFileSystem(mount)
     if mount.isType("tmpfs"), mount.isDestination("/dev") {
-      try populateDevices(tree, request)
+      try populateDevices(tree, request, owners)
     }
   }
   defer {

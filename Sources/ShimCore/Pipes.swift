@@ -1,4 +1,5 @@
 import CLinux
+import CShimMessages
 
 /// The descriptors between this process and a child, all close-on-exec; closed with the object unless taken.
 final class Pipes {
@@ -30,6 +31,16 @@ final class Pipes {
     closeAndForget(&ours.input)
     closeAndForget(&ours.output)
     closeAndForget(&ours.error)
+  }
+
+  /// Gives the child's ends to its user, who may open /dev/stdout and /proc/self/fd/1 again.
+  func own(by user: UnsafePointer<Swiftlet__Shim__V1__User>?, in users: PodUsers?) throws(StepFailure) {
+    let uid = (user?.pointee.uid ?? 0) &+ (users?.uid ?? 0)
+    let gid = (user?.pointee.gid ?? 0) &+ (users?.gid ?? 0)
+    guard uid != 0 || gid != 0 else { return }
+    if ours.input >= 0 { try require(clinux_fchown(child.input, uid, gid), "own standard input") }
+    try require(clinux_fchown(child.output, uid, gid), "own standard output")
+    try require(clinux_fchown(child.error, uid, gid), "own standard error")
   }
 
   /// After the clone, so that our ends see the end of file.

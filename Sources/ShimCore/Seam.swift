@@ -16,6 +16,16 @@ struct Pod {
   var namespaces: UInt64 = 0
   /// Whether pause is PID 1 of a namespace that containers share.
   var hasPidNamespace = false
+  /// The pod's user namespace, which owns the others; nil: the node's.
+  var users: PodUsers?
+}
+
+/// A user namespace whose ids are one run of the node's each, from 0 inside.
+struct PodUsers {
+  let descriptor: Int32
+  /// What 0 is on the node.
+  let uid: UInt32
+  let gid: UInt32
 }
 
 /// A child's three descriptors; close-on-exec in this process.

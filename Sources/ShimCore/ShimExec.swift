@@ -14,6 +14,7 @@ extension Shim {
     let pipes: Pipes
     do throws(StepFailure) {
       pipes = try Pipes(stdin: false, tty: false)
+      try pipes.own(by: process.pointee.user, in: pod.users)
     } catch {
       throw Refusal(error, of: "container \(task.id): exec")
     }

@@ -29,11 +29,13 @@ extension Shim {
     guard network >= 0 || namespaces.pointee.network == NamespaceMode.node else {
       throw Refusal(.invalidArgument, "namespaces.network: no descriptor came with the request")
     }
+    let users = try podUsers(request, descriptor: &network)
     var warnings: [String] = []
-    let (outcome, made) = clonePause(request, networkNamespace: network, warnings: &warnings)
+    let (outcome, made) = clonePause(request, networkNamespace: network, users: users, warnings: &warnings)
     pod = made
     if let failure = outcome.failure {
       pod.pausePid = 0
+      closeUsers()
       throw Refusal(failure, of: "sandbox \(id)")
     }
     pod.pausePid = outcome.pid
@@ -41,6 +43,31 @@ extension Shim {
     sandboxID = text(request.pointee.sandbox_id)
     let status = StatusPipe(outcome.status, loop: loop) { self.pauseStarted($0) }
     sandbox = .starting(PauseStart(call: call, warnings: warnings, status: status))
+  }
+
+  /// The user namespace that was asked for: the owner of the network namespace that came, or with the node's network
+  /// what came itself, which is no network namespace then.
+  private func podUsers(
+    _ request: UnsafePointer<Swiftlet__Shim__V1__StartSandboxRequest>, descriptor: inout Int32
+  ) throws(Refusal) -> PodUsers? {
+    guard let asked = request.pointee.users else { return nil }
+    guard descriptor >= 0 else { throw Refusal(.invalidArgument, "users: no descriptor came with the request") }
+    var users = descriptor
+    if request.pointee.namespaces.pointee.network == NamespaceMode.node {
+      descriptor = -1
+    } else {
+      users = clinux_namespace_owner(descriptor)
+      guard users >= 0 else {
+        throw Refusal(
+          StepFailure(step: "find user namespace", errno: -users, subject: ""), of: "sandbox \(id)")
+      }
+    }
+    return PodUsers(descriptor: users, uid: asked.pointee.uid, gid: asked.pointee.gid)
+  }
+
+  private func closeUsers() {
+    if let users = pod.users { _ = close(users.descriptor) }
+    pod.users = nil
   }
 
   private func pauseStarted(_ report: [UInt8]) {
@@ -73,6 +100,7 @@ extension Shim {
     start.status.close()
     sandbox = .none
     closeAndForget(&pod.shmMount)
+    closeUsers()
     let failure = start.failure ?? StepFailure(step: "start pause", errno: ESRCH, subject: "")
     start.call.fail(Refusal(failure, of: "sandbox \(id)"))
     checkStopped()

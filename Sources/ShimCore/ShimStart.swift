@@ -13,6 +13,7 @@ extension Shim {
     do throws(StepFailure) {
       task = ShimTask(request, log: try openLog(request))
       pipes = try Pipes(stdin: request.pointee.stdin != 0, tty: tty)
+      try pipes.own(by: request.pointee.process.pointee.user, in: pod.users)
     } catch {
       throw Refusal(error, of: "container \(id)")
     }

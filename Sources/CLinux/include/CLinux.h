@@ -18,5 +18,6 @@
 #include "filesystem_calls.h"
 #include "overlay_layers.h"
 #include "spawn_process.h"
+#include "user_namespace.h"
 
 #endif

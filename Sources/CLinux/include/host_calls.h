@@ -53,6 +53,9 @@ int clinux_host_set_nonblocking(int descriptor);
 // A new network namespace for the calling thread only, with its loopback up. 0, or -errno.
 int clinux_host_new_network(void);
 
+// Sets the loopback of the calling thread's network namespace up. 0, or -errno.
+int clinux_host_raise_loopback(void);
+
 // Gives the object of a descriptor a name: a bind mount of it on an existing file (open_tree(2), move_mount(2)).
 // 0, or -errno.
 int clinux_host_pin(int descriptor, const char *path);

@@ -36,17 +36,22 @@ static const uint64_t clinux_clone_newuts = 0x04000000;
 static const uint64_t clinux_clone_newipc = 0x08000000;
 static const uint64_t clinux_clone_newpid = 0x20000000;
 static const uint64_t clinux_clone_newnet = 0x40000000;
+static const uint64_t clinux_clone_newuser = 0x10000000;
+static const uint64_t clinux_clone_vfork = 0x00004000;
+static const uint64_t clinux_clone_parent = 0x00008000;
 static const uint64_t clinux_clone_clear_sighand = 0x100000000ULL;
 
 static inline int clinux_result(long value) { return value < 0 ? -errno : (int)value; }
 
 // clone3(2) like fork(2): the child has a copy of memory and returns 0. `cgroup` is a directory's descriptor for
-// CLONE_INTO_CGROUP, or -1. The pidfd (close-on-exec) is stored in the parent's *pidfd.
+// CLONE_INTO_CGROUP, or -1. The pidfd (close-on-exec) is stored in the parent's *pidfd. With CLONE_PARENT the child is
+// told of to its parent as the caller is.
 static inline int clinux_clone3(uint64_t flags, int *pidfd, int cgroup) {
   struct {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
   } arguments = {
       .flags = flags | 0x1000 /* CLONE_PIDFD */, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
+  if (flags & clinux_clone_parent) arguments.exit_signal = 0;
   if (cgroup >= 0) {
     arguments.flags |= 0x200000000ULL;  // CLONE_INTO_CGROUP
     arguments.cgroup = (uint64_t)cgroup;
@@ -104,6 +109,15 @@ static inline int clinux_mount_setattr(int mount, int recursive, uint64_t set, u
       syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attributes, 32));
 }
 
+// mount_setattr(2): a detached mount, not those below it, shows files with the ids that a user namespace's map makes of
+// their owners. -EINVAL where its file system cannot.
+static inline int clinux_map_ids(int mount, int users) {
+  struct {
+    uint64_t set, clear, propagation, userns;
+  } attributes = {.set = 0x100000 /* MOUNT_ATTR_IDMAP */, .userns = (uint64_t)users};
+  return clinux_result(syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attributes, 32));
+}
+
 // mount_setattr(2) on every mount of this process's mount namespace below its root.
 static inline int clinux_propagate_all(uint64_t propagation) {
   struct {
@@ -123,6 +137,72 @@ static inline int clinux_setns(int descriptor, uint64_t flags) {
 static inline int clinux_unshare(uint64_t flags) { return clinux_result(syscall(SYS_unshare, flags)); }
 static inline int clinux_sethostname(const char *name, size_t length) {
   return clinux_result(syscall(SYS_sethostname, name, length));
+}
+
+// ioctl_ns(2): the user namespace that owns a namespace, as a descriptor that is close-on-exec.
+static inline int clinux_namespace_owner(int descriptor) { return clinux_ioctl(descriptor, 0xb701, NULL); }
+
+// The ids that new files get; the file capabilities that go with a uid of 0 go with it, capset(2) brings them back.
+static inline void clinux_own_new_files(uint32_t uid, uint32_t gid) {
+  syscall(SYS_setfsgid, gid);
+  syscall(SYS_setfsuid, uid);
+}
+static inline int clinux_fchown(int file, uint32_t uid, uint32_t gid) {
+  return clinux_result(syscall(SYS_fchown, file, uid, gid));
+}
+
+// A connected pair of sockets that keep messages whole.
+static inline int clinux_socketpair(int ends[2]) {
+  return clinux_result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+}
+
+// A message of one byte, with a descriptor unless that is -1.
+static inline int clinux_send_descriptor(int socket, int descriptor) {
+  char byte = 0;
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof descriptor);
+  }
+  return clinux_result(sendmsg(socket, &message, MSG_NOSIGNAL));
+}
+
+// Waits for such a message. 1 with the descriptor (close-on-exec) or -1 in *descriptor, 0 when the other end is gone.
+static inline int clinux_wait_for_descriptor(int socket, int *descriptor) {
+  char byte;
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+  struct msghdr message = {
+      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+  *descriptor = -1;
+  ssize_t got;
+  do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (got < 0 && errno == EINTR);
+  if (got <= 0) return clinux_result(got);
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header != NULL && header->cmsg_type == SCM_RIGHTS) memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+  return 1;
+}
+
+// waitid(2) for one child.
+static inline int clinux_reap(pid_t pid) {
+  siginfo_t information;
+  int result;
+  do result = waitid(P_PID, (id_t)pid, &information, WEXITED);
+  while (result < 0 && errno == EINTR);
+  return clinux_result(result);
 }
 
 static inline int clinux_pidfd_open(pid_t pid) { return clinux_result(syscall(SYS_pidfd_open, pid, 0)); }

@@ -36,10 +36,12 @@ struct ContainerCreation: Sendable {
     if spec.request.namespaces.pid == .target {
       _ = try daemon.target(spec.request.namespaces.targetID, in: sandbox.id)
     }
+    if sandbox.namespaces.users != nil { try await daemon.checkIDMaps(config.mounts, of: sandbox) }
     try await daemon.addLocalhostSeccomp(to: &spec)
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(
-      image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images)
+      image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images,
+      owner: sandbox.namespaces.users)
     do {
       stages.begin("write record")
       try await daemon.pass(.createRecord)
@@ -104,6 +106,7 @@ struct ContainerCreation: Sendable {
     start.rootfs.lower = snapshot.lowerDirectories
     start.rootfs.upper = snapshot.upperDirectory
     start.rootfs.work = snapshot.workDirectory
+    if sandbox.namespaces.users != nil { start.layerDirectory = daemon.images.layerDirectory }
     var record = ContainerRecord(
       id: id, sandboxID: sandbox.id, metadata: metadata, createdAt: WallClock.now(), imageID: image.id,
       imageName: image.repoTags.first ?? config.image.image, imageReference: image.repoDigests.first ?? image.id,

@@ -27,10 +27,15 @@ extension Daemon {
     }
     let images = try ImageStore(
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
+    let userNamespaces = UserNamespaceSupport.probe(layers: images.layerDirectory)
+    if let obstacle = userNamespaces.obstacle {
+      logger.notice("pods cannot have user namespaces on this node", metadata: ["because": "\(obstacle)"])
+    }
     let daemon = Daemon(
       configuration: configuration, store: store, images: images, network: network, attachJournal: journal,
       cgroups: try Cgroup.mounted(), threads: threads, exits: try ExitWatcher(), bootID: bootID,
-      availableCapabilities: CapabilitySet(mask: try boundingSet()), logger: logger)
+      availableCapabilities: CapabilitySet(mask: try boundingSet()), userNamespaces: userNamespaces,
+      logger: logger)
     return (daemon, Records(sandboxes: records.sandboxes, containers: records.containers))
   }
 

@@ -18,14 +18,19 @@ struct SandboxFiles: Sendable {
   }
 
   /// Makes the directory and writes the files. The files are for everybody in the container: 0644.
+  /// - Parameter owner: they belong to the pod's user 0, which is the node's where this is nil.
   func write(
-    hostname name: String, dns: Runtime_V1_DNSConfig?, addresses: [String]
+    hostname name: String, dns: Runtime_V1_DNSConfig?, addresses: [String], owner: UserMapping? = nil
   ) throws {
     try HostFiles.makeDirectory(directory, mode: 0o700)
     try HostFiles.makeDirectory(rootMountpoint, mode: 0o755)
     try writeHosts(hostname: name, addresses: addresses)
     try HostFiles.write(name + "\n", to: hostname, mode: 0o644)
     try HostFiles.write(try Self.resolvText(dns), to: resolvConf, mode: 0o644)
+    guard let owner else { return }
+    for path in [hosts, hostname, resolvConf] {
+      try UserNamespace.own(path, uid: owner.uids.host, gid: owner.gids.host)
+    }
   }
 
   /// Before the first container sees it.

@@ -47,7 +47,7 @@ struct SandboxStart: Sendable {
     try network?.beginReserving()
     defer { network?.endReserving() }
     for _ in 0..<8 {
-      if !plan.namespaces.hasHostNetwork { record.lease = try daemon.network.reserveLease() }
+      if !plan.namespaces.hasHostNetwork { record.lease = try reserveLease() }
       do {
         let row = record
         try Failpoint.runLeased.pass()
@@ -64,19 +64,26 @@ struct SandboxStart: Sendable {
     throw RuntimeError(.resourceExhausted, "\(plan.subject): every address that was chosen is already taken")
   }
 
+  private func reserveLease() throws -> AddressLease? {
+    try daemon.network.reserveLease(ownNamespace: plan.namespaces.users != nil)
+  }
+
   private func bringUp(_ sandbox: Sandbox, _ seccomp: SeccompProgram?) async throws {
     try Failpoint.runRecorded.pass()
     stages.begin("attach network, start shim")
-    async let attachment = attach(sandbox)
+    async let joined = makeNamespaces(sandbox)
     let shim = try await startShim(sandbox)
-    let network = try await attachment
+    let (network, users) = try await joined
     try await note(network, sandbox)
     stages.begin("start pause")
     try Failpoint.runPause.pass()
+    // The network's leads to the user namespace that owns it.
+    let passed = network?.namespace ?? users
+    defer { withExtendedLifetime(passed) {} }
     let request = request(sandbox, seccomp)
     let answer: Swiftlet_Shim_V1_StartSandboxResponse
     do throws(ShimCallError) {
-      answer = try await shim.startSandbox(request, networkNamespace: network?.namespace.raw)
+      answer = try await shim.startSandbox(request, networkNamespace: passed?.raw)
     } catch {
       throw RuntimeError("start of \(sandbox.subject)", error)
     }
@@ -92,11 +99,20 @@ struct SandboxStart: Sendable {
     ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
   }
 
-  private func attach(_ sandbox: Sandbox) async throws -> SandboxNetwork? {
-    guard !plan.namespaces.hasHostNetwork else { return nil }
-    let network = try await daemon.network.attach(sandbox, plan)
+  /// The pod's network and user namespace, each where it has one of its own: what owns the network comes first.
+  private func makeNamespaces(_ sandbox: Sandbox) async throws -> (SandboxNetwork?, SharedFD?) {
+    let hasNetwork = !plan.namespaces.hasHostNetwork
+    var made: UserNamespace.Made?
+    if let mapping = plan.namespaces.users {
+      made = try await daemon.threads.run {
+        try Failpoint.runUsers.pass()
+        return try UserNamespace.make(mapping, withNetwork: hasNetwork)
+      }
+    }
+    guard hasNetwork else { return (nil, made?.users) }
+    let network = try await daemon.network.attach(sandbox, plan, namespace: made?.network)
     sandbox.attached(network.steps)
-    return network
+    return (network, made?.users)
   }
 
   /// Addresses that only the attach has brought: into the record, which the next step writes, and /etc/hosts.
@@ -116,7 +132,7 @@ struct SandboxStart: Sendable {
       try Failpoint.runShim.pass()
       try files.write(
         hostname: plan.hostname, dns: plan.config.hasDnsConfig ? plan.config.dnsConfig : nil,
-        addresses: sandbox.record.lease?.addresses ?? [])
+        addresses: sandbox.record.lease?.addresses ?? [], owner: plan.namespaces.users)
       let cgroup = try daemon.cgroups.create(path: "\(plan.cgroupParent)/\(sandbox.id)")
       try Failpoint.runSpawn.pass()
       return try ShimProcess.spawn(
@@ -137,6 +153,13 @@ struct SandboxStart: Sendable {
     request.sysctls = SandboxSysctls.effective(plan.config.linux.sysctls, namespaces: plan.namespaces)
     // The shim was born in the pod's cgroup, and pause is born where the shim is.
     request.oomScoreAdj = -998
+    if let users = plan.namespaces.users {
+      request.users.uid = users.uids.host
+      request.users.gid = users.gids.host
+    }
+    request.user.uid = plan.pauseUser.uid
+    request.user.gid = plan.pauseUser.gid
+    request.user.groups = plan.pauseUser.groups
     request.pausePath = daemon.configuration.pausePath
     if let seccomp {
       request.seccomp = Data(seccomp.bytes)

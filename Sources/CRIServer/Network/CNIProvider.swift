@@ -12,18 +12,18 @@ struct CNIProvider: NetworkProvider {
   var nodes: NodeNetwork? { nil }
 
   /// Plugins choose addresses in ADD.
-  func reserveLease() throws -> AddressLease? { nil }
+  func reserveLease(ownNamespace: Bool) throws -> AddressLease? { nil }
 
   func giveBack(_ lease: AddressLease) {}
 
-  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan) async throws -> SandboxNetwork {
+  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan, namespace: SharedFD?) async throws -> SandboxNetwork {
     for (name, rate) in [
       (PodTraffic.ingressBandwidth, plan.traffic.ingressRate), (PodTraffic.egressBandwidth, plan.traffic.egressRate),
     ] where rate != nil {
       throw RuntimeError(.unimplemented, "config.annotations[\"\(name)\"]: not passed to CNI plugins yet")
     }
     do {
-      let made = try await network.attach(Self.pod(sandbox.id, plan))
+      let made = try await network.attach(Self.pod(sandbox.id, plan), namespace: namespace)
       journal.attached(made.steps)
       return SandboxNetwork(namespace: made.namespace, addresses: made.result.addresses, steps: made.steps)
     } catch {

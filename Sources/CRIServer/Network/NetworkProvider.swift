@@ -11,13 +11,15 @@ protocol NetworkProvider: Sendable {
 
   /// Addresses that belong into the sandbox's record before anything is made; nil where the provider chooses them in
   /// `attach`.
-  func reserveLease() throws -> AddressLease?
+  /// - Parameter ownNamespace: `attach` will be given a namespace.
+  func reserveLease(ownNamespace: Bool) throws -> AddressLease?
 
   /// Undoes `reserveLease` when the record could not be written.
   func giveBack(_ lease: AddressLease)
 
   /// Makes a namespace and puts it on the network. On failure nothing is left but what `detach` takes away.
-  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan) async throws -> SandboxNetwork
+  /// - Parameter namespace: the sandbox's own, where a user namespace is to own it.
+  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan, namespace: SharedFD?) async throws -> SandboxNetwork
 
   /// Takes the sandbox off the network. Idempotent; a sandbox that was never on it is success.
   /// - Throws: when something of it is left; it is asked again then.
@@ -54,17 +56,20 @@ struct BridgeProvider: NetworkProvider {
 
   var nodes: NodeNetwork? { network }
 
-  func reserveLease() throws -> AddressLease? { try network.current.reserveLease() }
+  func reserveLease(ownNamespace: Bool) throws -> AddressLease? {
+    try network.current.reserveLease(ownNamespace: ownNamespace)
+  }
 
   func giveBack(_ lease: AddressLease) { try? network.current.giveBack(lease) }
 
-  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan) async throws -> SandboxNetwork {
+  func attach(_ sandbox: Sandbox, _ plan: SandboxPlan, namespace: SharedFD?) async throws -> SandboxNetwork {
     guard let lease = sandbox.record.lease else {
       throw RuntimeError(.internalError, "\(sandbox.subject) has no lease to attach")
     }
     do {
       let made = try await network.current.attach(
-        sandbox: sandbox.id, lease: lease, ports: plan.ports, traffic: plan.traffic)
+        sandbox: sandbox.id, lease: lease, ports: plan.ports, traffic: plan.traffic,
+        namespace: namespace)
       let steps = made.timings.map { (name: $0.step, duration: $0.duration) }
       journal.attached(steps)
       return SandboxNetwork(namespace: made.namespace, addresses: lease.addresses, steps: steps)

@@ -34,7 +34,9 @@ final class UserDatabases: Sendable {
       return try root.readFile(path, limit: limit)
     } catch {
       if error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory { return nil }
-      throw error
+      // What the image made of it, and no trouble of the node's.
+      guard [.invalidArgument, .fileTooLarge, .tooManySymbolicLinkLevels].contains(error.errno) else { throw error }
+      throw RuntimeError(.failedPrecondition, "image: \(error)")
     }
   }
 }

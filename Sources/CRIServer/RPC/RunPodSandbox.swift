@@ -9,6 +9,7 @@ extension RuntimeService {
     request: Runtime_V1_RunPodSandboxRequest, context: ServerContext
   ) async throws -> Runtime_V1_RunPodSandboxResponse {
     let plan = try SandboxPlan(request, defaultParent: daemon.configuration.cgroupParent)
+    try daemon.userNamespaces.check(plan)
     var response = Runtime_V1_RunPodSandboxResponse()
     if let present = try daemon.presentSandbox(plan) {
       response.podSandboxID = present.value

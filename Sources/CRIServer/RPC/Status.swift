@@ -13,15 +13,17 @@ extension RuntimeService {
     var response = Runtime_V1_StatusResponse()
     response.status.conditions = [Self.condition("RuntimeReady", nil), await networkCondition()]
     if let trouble = daemon.nodeNetwork?.registryTrouble { response.status.conditions.append(Self.registry(trouble)) }
+    let can = daemon.userNamespaces
     response.runtimeHandlers = ["", Daemon.name].map { name in
       var handler = Runtime_V1_RuntimeHandler()
       handler.name = name
-      handler.features.recursiveReadOnlyMounts = true
-      handler.features.userNamespaces = false
+      handler.features.recursiveReadOnlyMounts = can.hasRecursiveReadonly
+      handler.features.userNamespaces = can.obstacle == nil
       return handler
     }
     response.features.supplementalGroupsPolicy = true
     response.features.mountOptions = true
+    response.features.userNamespacesHostNetwork = can.obstacle == nil
     if request.verbose { response.info["config"] = try daemon.configurationDescription() }
     return response
   }

@@ -73,6 +73,7 @@ struct ContainerSpec: Sendable {
       requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged,
       isUnifiedCgroup: around.isUnifiedCgroup, readonlyRootfs: security.readonlyRootfs, files: around.files,
       hostMounts: around.hostMounts, extras: around.extras)
+    try namespaces.users?.check(user, security)
     let devices = try DevicePlan(config, user: user, around: around)
     allowedDevices = devices.allowed
 
@@ -82,7 +83,8 @@ struct ContainerSpec: Sendable {
     request.namespaces = namespaces.message
     request.rootfs.readonly = security.readonlyRootfs
     request.rootfs.mountpoint = around.rootMountpoint
-    request.mounts = plan.mounts
+    request.mounts = try UserMounts.adapted(
+      plan.mounts, requested: config.mounts, volumes: around.extras.volumeDirectories, namespaces: namespaces)
     request.rootPropagation = plan.rootPropagation
     request.devices = devices.devices
     if !security.privileged {
@@ -100,6 +102,11 @@ struct ContainerSpec: Sendable {
   private static func check(
     _ namespaces: NamespaceChoice, against sandbox: NamespaceChoice
   ) throws(RuntimeError) {
+    guard namespaces.users == sandbox.users else {
+      throw RuntimeError(
+        .invalidArgument,
+        "linux.security_context.namespace_options.userns_options: they differ from the sandbox's")
+    }
     for (name, mine, pods) in [
       ("network", namespaces.network, sandbox.network), ("ipc", namespaces.ipc, sandbox.ipc),
     ] where mine == .node && pods != .node {

@@ -10,6 +10,11 @@ struct DevicePlan: Sendable {
   struct Owner: Sendable {
     var uid: UInt32?
     var gid: UInt32?
+
+    /// One of a pod's user namespace as the node knows him: nodes are made outside of it.
+    func outside(_ users: UserMapping?) -> Owner {
+      Owner(uid: uid.map { $0 &+ (users?.uids.host ?? 0) }, gid: gid.map { $0 &+ (users?.gids.host ?? 0) })
+    }
   }
 
   var devices: [Swiftlet_Shim_V1_Device]
@@ -46,10 +51,11 @@ struct DevicePlan: Sendable {
     let owner = Owner(
       uid: security.hasRunAsUser ? UInt32(truncatingIfNeeded: security.runAsUser.value) : nil,
       gid: security.hasRunAsGroup ? UInt32(truncatingIfNeeded: security.runAsGroup.value) : nil)
+    let users = around.sandboxNamespaces.users
     try self.init(
       config.devices, isPrivileged: security.privileged, hostDevices: around.hostDevices,
-      owner: around.ownsDevices ? owner : nil, injected: around.injected.nodes,
-      user: Owner(uid: user.uid, gid: user.gid))
+      owner: around.ownsDevices ? owner.outside(users) : nil, injected: around.injected.nodes,
+      user: Owner(uid: user.uid, gid: user.gid).outside(users))
   }
 
   private mutating func add(

@@ -30,7 +30,7 @@ struct MountPlan: Sendable {
   var mounts: [Swiftlet_Shim_V1_Mount]
   var rootPropagation: Swiftlet_Shim_V1_Propagation
 
-  /// - Throws: `invalidArgument` naming the mount; `unimplemented` for id mappings.
+  /// - Throws: `invalidArgument` naming the mount.
   init(
     requested: [Runtime_V1_Mount], namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool,
     readonlyRootfs: Bool, files: SandboxFiles, hostMounts: HostMounts, extras: Extras = Extras()
@@ -136,9 +136,6 @@ struct MountPlan: Sendable {
   ) throws(RuntimeError) -> Swiftlet_Shim_V1_Mount {
     var mount = Swiftlet_Shim_V1_Mount()
     mount.destination = try MountDestination.check(request.containerPath, field: "\(field).container_path")
-    guard request.uidMappings.isEmpty && request.gidMappings.isEmpty else {
-      throw RuntimeError(.unimplemented, "\(field).uidMappings: idmapped mounts are not supported yet")
-    }
     if request.wantsImage {
       try ImageVolume.check(request, field: field)
       image?.apply(to: &mount, subPath: request.imageSubPath)

@@ -8,12 +8,14 @@ struct NamespaceChoice: Sendable, Hashable {
   var pid: Runtime_V1_NamespaceMode
   var ipc: Runtime_V1_NamespaceMode
   var targetID: String
+  /// Of the pod's user namespace; nil: the node's.
+  var users: UserMapping?
 
   /// The CRI's zero value is POD for all three, and so is a missing NamespaceOption.
   /// - Parameters:
   ///   - field: the path of the option in the request, for errors.
   ///   - isSandbox: TARGET makes no sense for a sandbox.
-  /// - Throws: `invalidArgument`, `unimplemented` for user namespaces.
+  /// - Throws: `invalidArgument`.
   init(_ options: Runtime_V1_NamespaceOption, field: String, isSandbox: Bool) throws(RuntimeError) {
     network = try Self.shared(options.network, name: "network", field: field)
     ipc = try Self.shared(options.ipc, name: "ipc", field: field)
@@ -28,7 +30,7 @@ struct NamespaceChoice: Sendable, Hashable {
         throw RuntimeError(.invalidArgument, "\(field).target_id is empty though pid is TARGET")
       }
     }
-    try Self.checkUsers(options, field: field)
+    users = options.hasUsernsOptions ? try UserMapping(options.usernsOptions, field: "\(field).userns_options") : nil
   }
 
   var hasHostNetwork: Bool { network == .node }
@@ -53,21 +55,6 @@ struct NamespaceChoice: Sendable, Hashable {
     case .target: throw RuntimeError(.invalidArgument, "\(field).\(name): TARGET is for pid only")
     case .UNRECOGNIZED(let value):
       throw RuntimeError(.invalidArgument, "\(field).\(name): \(value) is not a namespace mode")
-    }
-  }
-
-  private static func checkUsers(_ options: Runtime_V1_NamespaceOption, field: String) throws(RuntimeError) {
-    guard options.hasUsernsOptions else { return }
-    let users = options.usernsOptions
-    switch users.mode {
-    case .node:
-      guard users.uids.isEmpty && users.gids.isEmpty else {
-        throw RuntimeError(.invalidArgument, "\(field).userns_options: mappings are set though mode is NODE")
-      }
-    case .pod:
-      throw RuntimeError(.unimplemented, "\(field).userns_options: user namespaces are not supported yet")
-    default:
-      throw RuntimeError(.invalidArgument, "\(field).userns_options.mode: must be POD or NODE")
     }
   }
 

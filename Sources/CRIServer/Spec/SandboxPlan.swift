@@ -10,6 +10,8 @@ struct SandboxPlan: Sendable {
   var runtimeHandler: String
   var namespaces: NamespaceChoice
   var seccomp: SeccompChoice
+  /// Who pause is.
+  var pauseUser: PauseUser
   var cgroupParent: String
   var ports: [HostPort]
   var traffic: TrafficOptions
@@ -42,6 +44,7 @@ struct SandboxPlan: Sendable {
     let security = config.linux.securityContext
     namespaces = try NamespaceChoice(
       security.namespaceOptions, field: "config.linux.security_context.namespace_options", isSandbox: true)
+    pauseUser = try PauseUser(security, users: namespaces.users)
     seccomp = try SeccompChoice(
       profile: security.hasSeccomp ? security.seccomp : nil, path: security.seccompProfilePath,
       field: "config.linux.security_context")

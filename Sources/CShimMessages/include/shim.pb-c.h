@@ -23,6 +23,7 @@ typedef struct Swiftlet__Shim__V1__Namespaces Swiftlet__Shim__V1__Namespaces;
 typedef struct Swiftlet__Shim__V1__Cgroup Swiftlet__Shim__V1__Cgroup;
 typedef struct Swiftlet__Shim__V1__Sysctl Swiftlet__Shim__V1__Sysctl;
 typedef struct Swiftlet__Shim__V1__StartSandboxRequest Swiftlet__Shim__V1__StartSandboxRequest;
+typedef struct Swiftlet__Shim__V1__UserNamespace Swiftlet__Shim__V1__UserNamespace;
 typedef struct Swiftlet__Shim__V1__StartSandboxResponse Swiftlet__Shim__V1__StartSandboxResponse;
 typedef struct Swiftlet__Shim__V1__Rootfs Swiftlet__Shim__V1__Rootfs;
 typedef struct Swiftlet__Shim__V1__Mount Swiftlet__Shim__V1__Mount;
@@ -266,13 +267,38 @@ struct  Swiftlet__Shim__V1__StartSandboxRequest
    */
   uint64_t shm_size;
   /*
+   * absent: the node's
+   */
+  Swiftlet__Shim__V1__UserNamespace *users;
+  /*
+   * pause's, in the pod's user namespace; absent: 0:0
+   */
+  Swiftlet__Shim__V1__User *user;
+  /*
    * SECCOMP_FILTER_FLAG_* to load `seccomp` with
    */
   uint32_t seccomp_flags;
 };
 #define SWIFTLET__SHIM__V1__START_SANDBOX_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__start_sandbox_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, 0,NULL, NULL, 0, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0, 0 }
+    , (char *)protobuf_c_empty_string, NULL, (char *)protobuf_c_empty_string, 0,NULL, NULL, 0, (char *)protobuf_c_empty_string, {0,NULL}, (char *)protobuf_c_empty_string, 0, NULL, NULL, 0 }
+
+
+/*
+ * The pod's user namespace: its ids are one run of the node's each, from 0 inside.
+ */
+struct  Swiftlet__Shim__V1__UserNamespace
+{
+  ProtobufCMessage base;
+  /*
+   * what 0 is on the node
+   */
+  uint32_t uid;
+  uint32_t gid;
+};
+#define SWIFTLET__SHIM__V1__USER_NAMESPACE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__user_namespace__descriptor) \
+    , 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__StartSandboxResponse
@@ -361,6 +387,10 @@ struct  Swiftlet__Shim__V1__Mount
    */
   protobuf_c_boolean create_source;
   /*
+   * a bind shows and keeps ids as the pod's user namespace has them; not what is mounted below
+   */
+  protobuf_c_boolean id_mapped;
+  /*
    * of an image: absolute directories, topmost first, at least two; always read-only
    */
   size_t n_layers;
@@ -372,7 +402,7 @@ struct  Swiftlet__Shim__V1__Mount
 };
 #define SWIFTLET__SHIM__V1__MOUNT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__mount__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0,NULL, 0, 0,NULL, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Swiftlet__Shim__V1__Device
@@ -507,13 +537,18 @@ struct  Swiftlet__Shim__V1__StartRequest
    */
   uint32_t log_line_limit;
   /*
+   * An absolute directory with all of rootfs.lower and not rootfs.upper in it; its mount is shown id-mapped to the
+   * overlay. Required where the pod has a user namespace.
+   */
+  char *layer_directory;
+  /*
    * absolute, log_path lies below it; it and all below it are reached through no link
    */
   char *log_directory;
 };
 #define SWIFTLET__SHIM__V1__START_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__start_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Swiftlet__Shim__V1__StartResponse
@@ -915,6 +950,25 @@ Swiftlet__Shim__V1__StartSandboxRequest *
                       const uint8_t       *data);
 void   swiftlet__shim__v1__start_sandbox_request__free_unpacked
                      (Swiftlet__Shim__V1__StartSandboxRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__UserNamespace methods */
+void   swiftlet__shim__v1__user_namespace__init
+                     (Swiftlet__Shim__V1__UserNamespace         *message);
+size_t swiftlet__shim__v1__user_namespace__get_packed_size
+                     (const Swiftlet__Shim__V1__UserNamespace   *message);
+size_t swiftlet__shim__v1__user_namespace__pack
+                     (const Swiftlet__Shim__V1__UserNamespace   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__user_namespace__pack_to_buffer
+                     (const Swiftlet__Shim__V1__UserNamespace   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__UserNamespace *
+       swiftlet__shim__v1__user_namespace__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__user_namespace__free_unpacked
+                     (Swiftlet__Shim__V1__UserNamespace *message,
                       ProtobufCAllocator *allocator);
 /* Swiftlet__Shim__V1__StartSandboxResponse methods */
 void   swiftlet__shim__v1__start_sandbox_response__init
@@ -1417,6 +1471,9 @@ typedef void (*Swiftlet__Shim__V1__Sysctl_Closure)
 typedef void (*Swiftlet__Shim__V1__StartSandboxRequest_Closure)
                  (const Swiftlet__Shim__V1__StartSandboxRequest *message,
                   void *closure_data);
+typedef void (*Swiftlet__Shim__V1__UserNamespace_Closure)
+                 (const Swiftlet__Shim__V1__UserNamespace *message,
+                  void *closure_data);
 typedef void (*Swiftlet__Shim__V1__StartSandboxResponse_Closure)
                  (const Swiftlet__Shim__V1__StartSandboxResponse *message,
                   void *closure_data);
@@ -1601,6 +1658,7 @@ extern const ProtobufCMessageDescriptor swiftlet__shim__v1__namespaces__descript
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__cgroup__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__sysctl__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_request__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__user_namespace__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__rootfs__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__mount__descriptor;

@@ -13,10 +13,11 @@ extension ImageStore {
   ///   - volumes: paths in the image; each gets a directory of its own, ``volumeDirectory(_:of:)``, with what the image
   ///     has there.
   ///   - mounted: further images whose layers are kept as long.
+  ///   - owner: the user namespace in which the root has its owner; nil: the node's.
   /// - Throws: ``ImageError``: `notFound` when an image was removed, `malformed` when a volume is no directory of the
   ///   image, else `system` or `noSpace`.
   package func prepareSnapshot(
-    image: Image, key: Identifier, volumes: [String] = [], mounted: [Image] = []
+    image: Image, key: Identifier, volumes: [String] = [], mounted: [Image] = [], owner: UserMapping? = nil
   ) async throws -> Snapshot {
     let chains = image.layers.map(\.chainID)
     guard let id = ContentDigest(image.id), !chains.isEmpty else {
@@ -27,7 +28,7 @@ extension ImageStore {
     do {
       try hold(mounted, &record)
       // What an image has in its volumes may take long to copy.
-      try await (volumes.isEmpty ? quick : slow).run { [self, record] in try make(record, key, volumes) }
+      try await (volumes.isEmpty ? quick : slow).run { [self, record] in try make(record, key, volumes, owner) }
     } catch {
       try await releaseLayers(record.held)
       throw error
@@ -82,6 +83,9 @@ extension ImageStore {
       workDirectory: path(of: key) + "/work")
   }
 
+  /// Where all layers are, and nothing that a container may write to: absolute.
+  package var layerDirectory: String { directory.layers }
+
   private func hold(_ images: [Image], _ record: inout SnapshotRecord) throws(ImageError) {
     for image in images {
       let chains = image.layers.map(\.chainID)
@@ -91,7 +95,7 @@ extension ImageStore {
     }
   }
 
-  private func make(_ record: SnapshotRecord, _ key: Identifier, _ volumes: [String]) throws {
+  private func make(_ record: SnapshotRecord, _ key: Identifier, _ volumes: [String], _ owner: UserMapping?) throws {
     let work = directory.temporaryName("snapshot")
     do {
       try makeDirectory(work)
@@ -101,7 +105,10 @@ extension ImageStore {
       if let top = record.chainIDs.last {
         let root = try status(of: openTrustedDirectory(directory.diff(top)))
         let upper = try openTrustedDirectory(work + "/fs")
-        try EntryAttributes(uid: root.st_uid, gid: root.st_gid, mode: root.st_mode & 0o7777).apply(
+        // The layers below are shown with other ids; this one is written with them.
+        let uid = root.st_uid &+ (owner?.uids.host ?? 0)
+        let gid = root.st_gid &+ (owner?.gids.host ?? 0)
+        try EntryAttributes(uid: uid, gid: gid, mode: root.st_mode & 0o7777).apply(
           to: upper, path: .root)
       }
       try makeVolumes(volumes, of: record, in: work)

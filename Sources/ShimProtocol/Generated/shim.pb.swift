@@ -15,7 +15,7 @@
 // 4 MiB in a request and 16 MiB in a response. Type 1 is a request (message Request), type 2 the response (message Response). The client numbers its streams
 // with odd, rising ids; the shim answers each exactly once, in any order. Any ttrpc client can talk to a shim.
 //
-// Descriptors: the only call that takes one is StartSandbox; they travel as SCM_RIGHTS with the first byte of its frame.
+// Descriptors: the only call that takes one is StartSandbox; it travels as SCM_RIGHTS with the first byte of its frame.
 //
 // A shim serves one pod, is single-threaded, outlives the daemon, accepts any number of connections, and exits after
 // Shutdown or when its pause process and all its containers are gone and every exit has been acknowledged.
@@ -278,61 +278,123 @@ package nonisolated struct Swiftlet_Shim_V1_Sysctl: Sendable {
   package init() {}
 }
 
-package nonisolated struct Swiftlet_Shim_V1_StartSandboxRequest: Sendable {
+package nonisolated struct Swiftlet_Shim_V1_StartSandboxRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var sandboxID: String = String()
+  package var sandboxID: String {
+    get {_storage._sandboxID}
+    set {_uniqueStorage()._sandboxID = newValue}
+  }
 
   package var namespaces: Swiftlet_Shim_V1_Namespaces {
-    get {_namespaces ?? Swiftlet_Shim_V1_Namespaces()}
-    set {_namespaces = newValue}
+    get {_storage._namespaces ?? Swiftlet_Shim_V1_Namespaces()}
+    set {_uniqueStorage()._namespaces = newValue}
   }
   /// Returns true if `namespaces` has been explicitly set.
-  package var hasNamespaces: Bool {self._namespaces != nil}
+  package var hasNamespaces: Bool {_storage._namespaces != nil}
   /// Clears the value of `namespaces`. Subsequent reads from it will return its default value.
-  package mutating func clearNamespaces() {self._namespaces = nil}
+  package mutating func clearNamespaces() {_uniqueStorage()._namespaces = nil}
 
   /// empty: the node's UTS namespace
-  package var hostname: String = String()
+  package var hostname: String {
+    get {_storage._hostname}
+    set {_uniqueStorage()._hostname = newValue}
+  }
 
-  package var sysctls: [Swiftlet_Shim_V1_Sysctl] = []
+  package var sysctls: [Swiftlet_Shim_V1_Sysctl] {
+    get {_storage._sysctls}
+    set {_uniqueStorage()._sysctls = newValue}
+  }
 
   /// for pause
   package var cgroup: Swiftlet_Shim_V1_Cgroup {
-    get {_cgroup ?? Swiftlet_Shim_V1_Cgroup()}
-    set {_cgroup = newValue}
+    get {_storage._cgroup ?? Swiftlet_Shim_V1_Cgroup()}
+    set {_uniqueStorage()._cgroup = newValue}
   }
   /// Returns true if `cgroup` has been explicitly set.
-  package var hasCgroup: Bool {self._cgroup != nil}
+  package var hasCgroup: Bool {_storage._cgroup != nil}
   /// Clears the value of `cgroup`. Subsequent reads from it will return its default value.
-  package mutating func clearCgroup() {self._cgroup = nil}
+  package mutating func clearCgroup() {_uniqueStorage()._cgroup = nil}
 
   /// clamped where the kernel refuses
-  package var oomScoreAdj: Int32 = 0
+  package var oomScoreAdj: Int32 {
+    get {_storage._oomScoreAdj}
+    set {_uniqueStorage()._oomScoreAdj = newValue}
+  }
 
   /// the swiftlet-pause binary
-  package var pausePath: String = String()
+  package var pausePath: String {
+    get {_storage._pausePath}
+    set {_uniqueStorage()._pausePath = newValue}
+  }
 
   /// struct sock_filter[] for pause; empty: none
-  package var seccomp: Data = Data()
+  package var seccomp: Data {
+    get {_storage._seccomp}
+    set {_uniqueStorage()._seccomp = newValue}
+  }
 
   /// absolute; pod's /dev/shm is a tmpfs held by pause's mount namespace; empty: node's IPC
-  package var shmDirectory: String = String()
+  package var shmDirectory: String {
+    get {_storage._shmDirectory}
+    set {_uniqueStorage()._shmDirectory = newValue}
+  }
 
   /// bytes
-  package var shmSize: UInt64 = 0
+  package var shmSize: UInt64 {
+    get {_storage._shmSize}
+    set {_uniqueStorage()._shmSize = newValue}
+  }
+
+  /// absent: the node's
+  package var users: Swiftlet_Shim_V1_UserNamespace {
+    get {_storage._users ?? Swiftlet_Shim_V1_UserNamespace()}
+    set {_uniqueStorage()._users = newValue}
+  }
+  /// Returns true if `users` has been explicitly set.
+  package var hasUsers: Bool {_storage._users != nil}
+  /// Clears the value of `users`. Subsequent reads from it will return its default value.
+  package mutating func clearUsers() {_uniqueStorage()._users = nil}
+
+  /// pause's, in the pod's user namespace; absent: 0:0
+  package var user: Swiftlet_Shim_V1_User {
+    get {_storage._user ?? Swiftlet_Shim_V1_User()}
+    set {_uniqueStorage()._user = newValue}
+  }
+  /// Returns true if `user` has been explicitly set.
+  package var hasUser: Bool {_storage._user != nil}
+  /// Clears the value of `user`. Subsequent reads from it will return its default value.
+  package mutating func clearUser() {_uniqueStorage()._user = nil}
 
   /// SECCOMP_FILTER_FLAG_* to load `seccomp` with
-  package var seccompFlags: UInt32 = 0
+  package var seccompFlags: UInt32 {
+    get {_storage._seccompFlags}
+    set {_uniqueStorage()._seccompFlags = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _namespaces: Swiftlet_Shim_V1_Namespaces? = nil
-  fileprivate var _cgroup: Swiftlet_Shim_V1_Cgroup? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// The pod's user namespace: its ids are one run of the node's each, from 0 inside.
+package nonisolated struct Swiftlet_Shim_V1_UserNamespace: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// what 0 is on the node
+  package var uid: UInt32 = 0
+
+  package var gid: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Swiftlet_Shim_V1_StartSandboxResponse: Sendable {
@@ -415,6 +477,9 @@ package nonisolated struct Swiftlet_Shim_V1_Mount: Sendable {
 
   /// make a missing bind source as a directory 0755
   package var createSource: Bool = false
+
+  /// a bind shows and keeps ids as the pod's user namespace has them; not what is mounted below
+  package var idMapped: Bool = false
 
   /// of an image: absolute directories, topmost first, at least two; always read-only
   package var layers: [String] = []
@@ -666,6 +731,13 @@ package nonisolated struct Swiftlet_Shim_V1_StartRequest: @unchecked Sendable {
   package var logLineLimit: UInt32 {
     get {_storage._logLineLimit}
     set {_uniqueStorage()._logLineLimit = newValue}
+  }
+
+  /// An absolute directory with all of rootfs.lower and not rootfs.upper in it; its mount is shown id-mapped to the
+  /// overlay. Required where the pod has a user namespace.
+  package var layerDirectory: String {
+    get {_storage._layerDirectory}
+    set {_uniqueStorage()._layerDirectory = newValue}
   }
 
   /// absolute, log_path lies below it; it and all below it are reached through no link
@@ -1257,7 +1329,161 @@ nonisolated extension Swiftlet_Shim_V1_Sysctl: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StartSandboxRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{1}namespaces\0\u{1}hostname\0\u{1}sysctls\0\u{1}cgroup\0\u{3}oom_score_adj\0\u{3}pause_path\0\u{1}seccomp\0\u{3}shm_directory\0\u{3}shm_size\0\u{4}\u{5}seccomp_flags\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{1}namespaces\0\u{1}hostname\0\u{1}sysctls\0\u{1}cgroup\0\u{3}oom_score_adj\0\u{3}pause_path\0\u{1}seccomp\0\u{3}shm_directory\0\u{3}shm_size\0\u{1}users\0\u{1}user\0\u{4}\u{3}seccomp_flags\0")
+
+  fileprivate class _StorageClass {
+    var _sandboxID: String = String()
+    var _namespaces: Swiftlet_Shim_V1_Namespaces? = nil
+    var _hostname: String = String()
+    var _sysctls: [Swiftlet_Shim_V1_Sysctl] = []
+    var _cgroup: Swiftlet_Shim_V1_Cgroup? = nil
+    var _oomScoreAdj: Int32 = 0
+    var _pausePath: String = String()
+    var _seccomp: Data = Data()
+    var _shmDirectory: String = String()
+    var _shmSize: UInt64 = 0
+    var _users: Swiftlet_Shim_V1_UserNamespace? = nil
+    var _user: Swiftlet_Shim_V1_User? = nil
+    var _seccompFlags: UInt32 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _sandboxID = source._sandboxID
+      _namespaces = source._namespaces
+      _hostname = source._hostname
+      _sysctls = source._sysctls
+      _cgroup = source._cgroup
+      _oomScoreAdj = source._oomScoreAdj
+      _pausePath = source._pausePath
+      _seccomp = source._seccomp
+      _shmDirectory = source._shmDirectory
+      _shmSize = source._shmSize
+      _users = source._users
+      _user = source._user
+      _seccompFlags = source._seccompFlags
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._sandboxID) }()
+        case 2: try { try decoder.decodeSingularMessageField(value: &_storage._namespaces) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._hostname) }()
+        case 4: try { try decoder.decodeRepeatedMessageField(value: &_storage._sysctls) }()
+        case 5: try { try decoder.decodeSingularMessageField(value: &_storage._cgroup) }()
+        case 6: try { try decoder.decodeSingularSInt32Field(value: &_storage._oomScoreAdj) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._pausePath) }()
+        case 8: try { try decoder.decodeSingularBytesField(value: &_storage._seccomp) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._shmDirectory) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._shmSize) }()
+        case 11: try { try decoder.decodeSingularMessageField(value: &_storage._users) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._user) }()
+        case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._seccompFlags) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._sandboxID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._sandboxID, fieldNumber: 1)
+      }
+      try { if let v = _storage._namespaces {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+      } }()
+      if !_storage._hostname.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._hostname, fieldNumber: 3)
+      }
+      if !_storage._sysctls.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._sysctls, fieldNumber: 4)
+      }
+      try { if let v = _storage._cgroup {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+      } }()
+      if _storage._oomScoreAdj != 0 {
+        try visitor.visitSingularSInt32Field(value: _storage._oomScoreAdj, fieldNumber: 6)
+      }
+      if !_storage._pausePath.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._pausePath, fieldNumber: 7)
+      }
+      if !_storage._seccomp.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._seccomp, fieldNumber: 8)
+      }
+      if !_storage._shmDirectory.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._shmDirectory, fieldNumber: 9)
+      }
+      if _storage._shmSize != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._shmSize, fieldNumber: 10)
+      }
+      try { if let v = _storage._users {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+      } }()
+      try { if let v = _storage._user {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
+      if _storage._seccompFlags != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._seccompFlags, fieldNumber: 15)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_StartSandboxRequest, rhs: Swiftlet_Shim_V1_StartSandboxRequest) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._sandboxID != rhs_storage._sandboxID {return false}
+        if _storage._namespaces != rhs_storage._namespaces {return false}
+        if _storage._hostname != rhs_storage._hostname {return false}
+        if _storage._sysctls != rhs_storage._sysctls {return false}
+        if _storage._cgroup != rhs_storage._cgroup {return false}
+        if _storage._oomScoreAdj != rhs_storage._oomScoreAdj {return false}
+        if _storage._pausePath != rhs_storage._pausePath {return false}
+        if _storage._seccomp != rhs_storage._seccomp {return false}
+        if _storage._shmDirectory != rhs_storage._shmDirectory {return false}
+        if _storage._shmSize != rhs_storage._shmSize {return false}
+        if _storage._users != rhs_storage._users {return false}
+        if _storage._user != rhs_storage._user {return false}
+        if _storage._seccompFlags != rhs_storage._seccompFlags {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_UserNamespace: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".UserNamespace"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}uid\0\u{1}gid\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1265,75 +1491,26 @@ nonisolated extension Swiftlet_Shim_V1_StartSandboxRequest: SwiftProtobuf.Messag
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.sandboxID) }()
-      case 2: try { try decoder.decodeSingularMessageField(value: &self._namespaces) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.hostname) }()
-      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.sysctls) }()
-      case 5: try { try decoder.decodeSingularMessageField(value: &self._cgroup) }()
-      case 6: try { try decoder.decodeSingularSInt32Field(value: &self.oomScoreAdj) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.pausePath) }()
-      case 8: try { try decoder.decodeSingularBytesField(value: &self.seccomp) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.shmDirectory) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.shmSize) }()
-      case 15: try { try decoder.decodeSingularUInt32Field(value: &self.seccompFlags) }()
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.uid) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.gid) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.sandboxID.isEmpty {
-      try visitor.visitSingularStringField(value: self.sandboxID, fieldNumber: 1)
+    if self.uid != 0 {
+      try visitor.visitSingularUInt32Field(value: self.uid, fieldNumber: 1)
     }
-    try { if let v = self._namespaces {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
-    } }()
-    if !self.hostname.isEmpty {
-      try visitor.visitSingularStringField(value: self.hostname, fieldNumber: 3)
-    }
-    if !self.sysctls.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.sysctls, fieldNumber: 4)
-    }
-    try { if let v = self._cgroup {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
-    } }()
-    if self.oomScoreAdj != 0 {
-      try visitor.visitSingularSInt32Field(value: self.oomScoreAdj, fieldNumber: 6)
-    }
-    if !self.pausePath.isEmpty {
-      try visitor.visitSingularStringField(value: self.pausePath, fieldNumber: 7)
-    }
-    if !self.seccomp.isEmpty {
-      try visitor.visitSingularBytesField(value: self.seccomp, fieldNumber: 8)
-    }
-    if !self.shmDirectory.isEmpty {
-      try visitor.visitSingularStringField(value: self.shmDirectory, fieldNumber: 9)
-    }
-    if self.shmSize != 0 {
-      try visitor.visitSingularUInt64Field(value: self.shmSize, fieldNumber: 10)
-    }
-    if self.seccompFlags != 0 {
-      try visitor.visitSingularUInt32Field(value: self.seccompFlags, fieldNumber: 15)
+    if self.gid != 0 {
+      try visitor.visitSingularUInt32Field(value: self.gid, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Swiftlet_Shim_V1_StartSandboxRequest, rhs: Swiftlet_Shim_V1_StartSandboxRequest) -> Bool {
-    if lhs.sandboxID != rhs.sandboxID {return false}
-    if lhs._namespaces != rhs._namespaces {return false}
-    if lhs.hostname != rhs.hostname {return false}
-    if lhs.sysctls != rhs.sysctls {return false}
-    if lhs._cgroup != rhs._cgroup {return false}
-    if lhs.oomScoreAdj != rhs.oomScoreAdj {return false}
-    if lhs.pausePath != rhs.pausePath {return false}
-    if lhs.seccomp != rhs.seccomp {return false}
-    if lhs.shmDirectory != rhs.shmDirectory {return false}
-    if lhs.shmSize != rhs.shmSize {return false}
-    if lhs.seccompFlags != rhs.seccompFlags {return false}
+  package static func ==(lhs: Swiftlet_Shim_V1_UserNamespace, rhs: Swiftlet_Shim_V1_UserNamespace) -> Bool {
+    if lhs.uid != rhs.uid {return false}
+    if lhs.gid != rhs.gid {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1436,7 +1613,7 @@ nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Mount"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}destination\0\u{1}type\0\u{1}source\0\u{1}readonly\0\u{3}recursive_readonly\0\u{1}nosuid\0\u{1}nodev\0\u{1}noexec\0\u{1}recursive\0\u{1}propagation\0\u{1}data\0\u{3}create_source\0\u{2}\u{3}layers\0\u{3}sub_path\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}destination\0\u{1}type\0\u{1}source\0\u{1}readonly\0\u{3}recursive_readonly\0\u{1}nosuid\0\u{1}nodev\0\u{1}noexec\0\u{1}recursive\0\u{1}propagation\0\u{1}data\0\u{3}create_source\0\u{3}id_mapped\0\u{2}\u{2}layers\0\u{3}sub_path\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1456,6 +1633,7 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
       case 10: try { try decoder.decodeSingularEnumField(value: &self.propagation) }()
       case 11: try { try decoder.decodeRepeatedStringField(value: &self.data) }()
       case 12: try { try decoder.decodeSingularBoolField(value: &self.createSource) }()
+      case 13: try { try decoder.decodeSingularBoolField(value: &self.idMapped) }()
       case 15: try { try decoder.decodeRepeatedStringField(value: &self.layers) }()
       case 16: try { try decoder.decodeSingularStringField(value: &self.subPath) }()
       default: break
@@ -1500,6 +1678,9 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
     if self.createSource != false {
       try visitor.visitSingularBoolField(value: self.createSource, fieldNumber: 12)
     }
+    if self.idMapped != false {
+      try visitor.visitSingularBoolField(value: self.idMapped, fieldNumber: 13)
+    }
     if !self.layers.isEmpty {
       try visitor.visitRepeatedStringField(value: self.layers, fieldNumber: 15)
     }
@@ -1522,6 +1703,7 @@ nonisolated extension Swiftlet_Shim_V1_Mount: SwiftProtobuf.Message, SwiftProtob
     if lhs.propagation != rhs.propagation {return false}
     if lhs.data != rhs.data {return false}
     if lhs.createSource != rhs.createSource {return false}
+    if lhs.idMapped != rhs.idMapped {return false}
     if lhs.layers != rhs.layers {return false}
     if lhs.subPath != rhs.subPath {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -1821,7 +2003,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StartRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0\u{4}\u{9}log_directory\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0\u{3}layer_directory\0\u{4}\u{8}log_directory\0")
 
   fileprivate class _StorageClass {
     var _containerID: String = String()
@@ -1838,6 +2020,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
     var _rootPropagation: Swiftlet_Shim_V1_Propagation = .private
     var _stopSignal: UInt32 = 0
     var _logLineLimit: UInt32 = 0
+    var _layerDirectory: String = String()
     var _logDirectory: String = String()
 
       // This property is used as the initial default value for new instances of the type.
@@ -1863,6 +2046,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       _rootPropagation = source._rootPropagation
       _stopSignal = source._stopSignal
       _logLineLimit = source._logLineLimit
+      _layerDirectory = source._layerDirectory
       _logDirectory = source._logDirectory
     }
   }
@@ -1896,6 +2080,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         case 12: try { try decoder.decodeSingularEnumField(value: &_storage._rootPropagation) }()
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._stopSignal) }()
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._logLineLimit) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._layerDirectory) }()
         case 23: try { try decoder.decodeSingularStringField(value: &_storage._logDirectory) }()
         default: break
         }
@@ -1951,6 +2136,9 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       if _storage._logLineLimit != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._logLineLimit, fieldNumber: 14)
       }
+      if !_storage._layerDirectory.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._layerDirectory, fieldNumber: 15)
+      }
       if !_storage._logDirectory.isEmpty {
         try visitor.visitSingularStringField(value: _storage._logDirectory, fieldNumber: 23)
       }
@@ -1977,6 +2165,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         if _storage._rootPropagation != rhs_storage._rootPropagation {return false}
         if _storage._stopSignal != rhs_storage._stopSignal {return false}
         if _storage._logLineLimit != rhs_storage._logLineLimit {return false}
+        if _storage._layerDirectory != rhs_storage._layerDirectory {return false}
         if _storage._logDirectory != rhs_storage._logDirectory {return false}
         return true
       }

@@ -1,0 +1,59 @@
+import CRIProtocol
+import LinuxSystem
+import RuntimeModel
+import SystemPackage
+
+/// Whether pods can have user namespaces on this node, and why not; found out once, at the daemon's start.
+struct UserNamespaceSupport: Sendable {
+  /// In words; nil when they can.
+  let obstacle: String?
+  /// Whether a mount and all below it can be made read-only.
+  let hasRecursiveReadonly: Bool
+
+  /// Blocking: a millisecond.
+  /// - Parameter layers: where the image store has its layers; they are shown to containers with other ids.
+  static func probe(layers: String) -> UserNamespaceSupport {
+    let any = UserMapping.Range(host: 65536, count: 65536)
+    var obstacle: String?
+    do {
+      let made = try UserNamespace.make(UserMapping(uids: any, gids: any), withNetwork: true)
+      try UserNamespace.tryIDMap(layers, users: made.users)
+    } catch {
+      obstacle = "\(error)"
+    }
+    return UserNamespaceSupport(obstacle: obstacle, hasRecursiveReadonly: UserNamespace.canMakeTreesReadonly())
+  }
+
+  /// - Throws: `failedPrecondition` when a plan wants what this node cannot give.
+  func check(_ plan: SandboxPlan) throws(RuntimeError) {
+    guard plan.namespaces.users != nil, let obstacle else { return }
+    throw RuntimeError(
+      .failedPrecondition,
+      "config.linux.security_context.namespace_options.userns_options: not on this node: \(obstacle)")
+  }
+}
+
+extension Daemon {
+  /// Tries each mount that is to show the pod's ids. One whose source is not there yet is left to the start, which makes
+  /// it, and so is what somebody mounts there meanwhile.
+  /// - Throws: `failedPrecondition` naming the mount, its source and the source's file system.
+  func checkIDMaps(_ mounts: [Runtime_V1_Mount], of sandbox: Sandbox) async throws {
+    let wanted = mounts.enumerated().filter { !$0.element.uidMappings.isEmpty && $0.element.hostPath.hasPrefix("/") }
+    guard !wanted.isEmpty, let pause = sandbox.record.pause else { return }
+    try await threads.run {
+      let users = try UserNamespace.of(pid: pause.pid)
+      for (index, mount) in wanted {
+        do throws(SystemCallError) {
+          try UserNamespace.tryIDMap(mount.hostPath, users: users)
+        } catch {
+          if error.errno == .noSuchFileOrDirectory { continue }
+          let place = "mounts[\(index)].uidMappings: \(mount.containerPath)"
+          throw RuntimeError(
+            .failedPrecondition,
+            "\(place): the ids of host_path \(error.subject) cannot be mapped: \(SystemCallError.name(of: error.errno))"
+          )
+        }
+      }
+    }
+  }
+}

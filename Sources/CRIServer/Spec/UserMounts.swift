@@ -1,0 +1,60 @@
+import CRIProtocol
+import RuntimeModel
+import ShimProtocol
+
+/// What a user namespace changes in a container's mounts.
+enum UserMounts {
+  /// - Parameters:
+  ///   - mounts: all of the container's, the requested ones among them.
+  ///   - volumes: directories of ours, with copies of what the image has in its `VOLUME`s.
+  /// - Throws: `invalidArgument` naming the mount.
+  static func adapted(
+    _ mounts: [Swiftlet_Shim_V1_Mount], requested: [Runtime_V1_Mount], volumes: [String],
+    namespaces: NamespaceChoice
+  ) throws(RuntimeError) -> [Swiftlet_Shim_V1_Mount] {
+    var mapped: Set<[String]> = []
+    for (index, request) in requested.enumerated() {
+      guard try isMapped(request, field: "mounts[\(index)]", namespaces.users) else { continue }
+      mapped.insert([MountPlan.cleaned(request.containerPath), request.hostPath])
+    }
+    guard let users = namespaces.users else { return mounts }
+    return mounts.map { mount in
+      var mount = mount
+      switch mount.type {
+      case "devpts": mount.data = mount.data.compactMap { terminalOption($0, users) }
+      // The node's own, which is not the pod's to change.
+      case "sysfs": mount.readonly = mount.readonly || namespaces.hasHostNetwork
+      case "bind":
+        mount.idMapped = mapped.contains([mount.destination, mount.source]) || volumes.contains(mount.source)
+      default: break
+      }
+      return mount
+    }
+  }
+
+  /// Whether a requested mount is to show the pod's ids.
+  private static func isMapped(
+    _ request: Runtime_V1_Mount, field: String, _ users: UserMapping?
+  ) throws(RuntimeError) -> Bool {
+    // From a mount namespace that a user namespace owns, nothing arrives in the node's (mount_namespaces(7)).
+    guard users == nil || request.propagation != .propagationBidirectional else {
+      throw RuntimeError(
+        .invalidArgument, "\(field).propagation: BIDIRECTIONAL is not possible from a pod with a user namespace")
+    }
+    guard !request.uidMappings.isEmpty || !request.gidMappings.isEmpty else { return false }
+    guard let users else {
+      throw RuntimeError(.invalidArgument, "\(field).uidMappings: the pod has no user namespace to map ids to")
+    }
+    guard users.uids.equals(request.uidMappings), users.gids.equals(request.gidMappings) else {
+      throw RuntimeError(
+        .invalidArgument, "\(field).uidMappings, gidMappings: they differ from those of the pod's user namespace")
+    }
+    return true
+  }
+
+  /// The group of terminals is one of the node's ids here; without it they belong to the group of whoever opens them.
+  private static func terminalOption(_ option: String, _ users: UserMapping) -> String? {
+    guard option.hasPrefix("gid="), let group = UInt32(option.dropFirst(4)) else { return option }
+    return group < users.gids.count ? "gid=\(users.gids.host + group)" : nil
+  }
+}
