@@ -57,6 +57,20 @@ def test_a_mount_of_the_request_wins(daemon, pod, image, tmp_path):
     assert len(container.status().mounts) == 2
 
 
+def test_in_a_user_namespace_they_are_the_containers(daemon, cri, image):
+    ids = [pb.IDMapping(host_id=12 * 65536, container_id=0, length=65536)]
+    name = image(layer(), **volumes("/data", "/empty"))
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(
+            namespace_options=pb.NamespaceOption(
+                pid=pb.CONTAINER, userns_options=pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids)))))
+    container = pod.run(SLEEPER, image=name)
+    shown = container.shell("touch /data/x /empty/x; stat -c %u:%g /data /data/seed /empty /data/x /empty/x")
+    assert shown.split() == ["33:33", "33:0", "0:0", "0:0", "0:0"]
+    (written,) = (daemon.root / "images" / "snapshots").glob("*/volumes/1/x")
+    assert written.stat().st_uid == 0  # not the pod's ids: those are the mount's
+
+
 def test_they_are_writable_below_a_read_only_root(pod, image):
     name = image(layer(), **volumes("/data"))
     container = pod.run(SLEEPER, image=name, linux=pb.LinuxContainerConfig(

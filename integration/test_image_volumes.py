@@ -130,6 +130,21 @@ def test_the_layers_stay_while_a_container_has_them(daemon, pod, data):
     wait.until(lambda: len(os.listdir(daemon.root / "images" / "layers")) == layers - 1, "end of the volume's layer")
 
 
+def test_in_a_user_namespace_its_files_are_the_containers(cri, data):
+    """Shown with the ids of the pod's namespace, the whole image and a part of it; the layers stay as they are."""
+    ids = [pb.IDMapping(host_id=11 * 65536, container_id=0, length=65536)]
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(
+            namespace_options=pb.NamespaceOption(
+                pid=pb.CONTAINER, userns_options=pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids)))))
+    container = pod.run(SLEEPER, mounts=[
+        volume(data, uidMappings=ids, gidMappings=ids), volume(data, "/part", image_sub_path="etc"),
+        volume("busybox", "/bb")])
+    shown = container.shell("stat -c %u:%g /iv /iv/etc/app.conf /part/app.conf /bb/bin/busybox; /bb/bin/busybox echo ok")
+    assert shown == "0:0\n" * 4 + "ok\n"
+    assert container.execute("touch", "/iv/x").exit_code == 1
+
+
 def test_whoever_may_remount_still_cannot_write(cri, data):
     """A privileged container makes its mount writable: the layers, which others share, are not."""
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(

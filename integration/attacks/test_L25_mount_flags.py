@@ -39,6 +39,16 @@ def test_table_of_flags(pod, tmp_path, kind):
     assert {place: have[place] for place in expected} == expected
 
 
+@pytest.mark.parametrize("kind", ["directory", "image", "image sub path"])
+def test_table_of_flags_in_a_user_namespace(cri, tmp_path, kind):
+    ids = [pb.IDMapping(host_id=13 * 65536, container_id=0, length=65536)]
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(
+            namespace_options=pb.NamespaceOption(
+                pid=pb.CONTAINER, userns_options=pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids)))))
+    test_table_of_flags(pod, tmp_path, kind)
+
+
 def test_flags_come_before_the_mount(daemon, pod, tmp_path):
     """In the order of the system calls no mount is made read-only after it is there, but for the root, which has its
     places made first; and each that is to be read-only was so before."""
