@@ -76,21 +76,27 @@ def test_a_shim_that_dies_after_pause(lonely):
 
 
 def test_shims_that_hang(lonely):
-    """One pod's container is stopped, one pod is stopped, one runs a command, and a fourth is as ever meanwhile."""
+    """One pod's container is stopped, one pod is stopped, one is to run a command and to start a container, and a fourth
+    is as ever meanwhile."""
     cri = lonely.client
     pods = [cri.run_pod() for _ in range(4)]
     containers = [pod.run(["sleep", "100000"]) for pod in pods]
+    created = pods[2].create(["sleep", "100000"], name="created")
     for pod in pods[:3]:
         os.kill(shim_of(pod), signal.SIGSTOP)
     execution = pb.ExecSyncRequest(container_id=containers[2].id, cmd=["true"], timeout=1)
     stop_container = Call(containers[0].stop, 1)
     stop_pod = Call(pods[1].stop)
     execute = Call(cri.refused, "ExecSync", execution)
+    start = Call(created.start_refused)
     for _ in range(5):
-        assert len(cri.containers()) == 4 and all(pod.status().id for pod in pods)
+        assert len(cri.containers()) == 5 and all(pod.status().id for pod in pods)
         assert containers[3].shell("echo served") == "served\n"
     refused = execute.result(20)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED and "does not answer" in refused.text
+    refused = start.result(25)
+    assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED and "does not answer" in refused.text
+    assert outcome(created) == (pb.CONTAINER_EXITED, 128, "StartError")
     stop_pod.result(20)
     stop_container.result(20)
     assert [outcome(container) for container in containers[:2]] == [LOST, LOST]

@@ -77,7 +77,9 @@ struct ContainerStart: Sendable {
     request.cgroup = try await cgroup(sandbox, record)
     stages.begin("start process")
     try await daemon.pass(.startProcess)
-    return try await shim.start(request)
+    return try await ShimLoss(daemon: daemon, sandbox: sandbox, shim: shim).watched { [request] in
+      try await shim.start(request)
+    }
   }
 
   private func cgroup(

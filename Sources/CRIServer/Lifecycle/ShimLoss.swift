@@ -20,6 +20,26 @@ struct ShimLoss: Sendable {
     }
   }
 
+  /// When a call that may take its time has taken this much, the shim is asked for a sign, and given as much for that.
+  private static let patience = Duration.seconds(5)
+
+  /// A call that is waited for only as long as the shim shows that it works.
+  /// - Throws: what the call throws; `deadlineExceeded` when the shim answers nothing.
+  func watched<Answer: Sendable>(_ body: @escaping @Sendable () async throws -> Answer) async throws -> Answer {
+    let call = Task { try await body() }
+    let watch = Task {
+      try await Task.sleep(for: Self.patience)
+      if await !answers(within: Self.patience), !Task.isCancelled { call.cancel() }
+    }
+    defer { watch.cancel() }
+    do {
+      return try await call.value
+    } catch {
+      guard let failure = error as? ShimCallError, failure.origin == .cancelled else { throw error }
+      throw RuntimeError(.deadlineExceeded, "the shim of \(sandbox.subject) does not answer")
+    }
+  }
+
   /// Ends shim and pod, unless somebody else has seen to it: the sandbox's lane decides.
   func settle(because reason: String) async throws {
     try await sandbox.lane.run {
