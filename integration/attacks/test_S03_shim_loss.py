@@ -76,8 +76,8 @@ def test_a_shim_that_dies_after_pause(lonely):
 
 
 def test_shims_that_hang(lonely):
-    """One pod's container is stopped, one pod is stopped, one is to run a command and to start a container, and a fourth
-    is as ever meanwhile."""
+    """One pod's container is stopped, one pod is stopped, one is to run a command and to start a container, and a
+    fourth is as ever meanwhile."""
     cri = lonely.client
     pods = [cri.run_pod() for _ in range(4)]
     containers = [pod.run(["sleep", "100000"]) for pod in pods]
