@@ -140,7 +140,8 @@ def test_in_a_user_namespace_its_files_are_the_containers(cri, data):
     container = pod.run(SLEEPER, mounts=[
         volume(data, uidMappings=ids, gidMappings=ids), volume(data, "/part", image_sub_path="etc"),
         volume("busybox", "/bb")])
-    shown = container.shell("stat -c %u:%g /iv /iv/etc/app.conf /part/app.conf /bb/bin/busybox; /bb/bin/busybox echo ok")
+    shown = container.shell(
+        "stat -c %u:%g /iv /iv/etc/app.conf /part/app.conf /bb/bin/busybox; /bb/bin/busybox echo ok")
     assert shown == "0:0\n" * 4 + "ok\n"
     assert container.execute("touch", "/iv/x").exit_code == 1
 
