@@ -64,12 +64,17 @@ package struct FileLock: ~Copyable, Sendable {
 
   private let descriptor: OwnedFD
 
-  /// Takes the lock without waiting and writes our pid into the file.
-  package init(path: String) throws(Failure) {
-    descriptor = try Self.acquire(path)
+  /// How often a lock is tried again whose holder is dead: its children between clone and exec have the file open, too.
+  private static let attempts = 200
+
+  /// Takes the lock and writes our pid into the file. A live holder is not waited for, what a dead one left for 2 s.
+  ///
+  /// - Parameter pause: between two attempts.
+  package init(path: String, pause: () -> Void = { usleep(10_000) }) throws(Failure) {
+    descriptor = try Self.acquire(path, pause)
   }
 
-  private static func acquire(_ path: String) throws(Failure) -> OwnedFD {
+  private static func acquire(_ path: String, _ pause: () -> Void) throws(Failure) -> OwnedFD {
     let raw: Int32
     do {
       raw = try checked("open", path) { open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
@@ -77,16 +82,27 @@ package struct FileLock: ~Copyable, Sendable {
       throw .system(error)
     }
     let file = OwnedFD(owning: raw)
+    var left = attempts
+    while flock(raw, LOCK_EX | LOCK_NB) != 0 {
+      let error = SystemCallError(call: "flock", subject: path)
+      guard error.errno == .wouldBlock else { throw .system(error) }
+      let holder = holder(path)
+      guard left > 0, let holder, kill(holder, 0) != 0, errno == ESRCH else { throw .held(path: path, pid: holder) }
+      left -= 1
+      pause()
+    }
     do throws(SystemCallError) {
-      try checked("flock", path) { flock(raw, LOCK_EX | LOCK_NB) }
       try checked("ftruncate", path) { ftruncate(raw, 0) }
       try writeAll(raw, Array("\(getpid())\n".utf8), subject: path)
-      return file
     } catch {
-      guard error.call == "flock", error.errno == .wouldBlock else { throw .system(error) }
-      let text = (try? readSmallFile(path, limit: 64)).map { String(decoding: $0, as: UTF8.self) }
-      throw .held(path: path, pid: text.flatMap { Int32($0.prefix { $0.isNumber }) })
+      throw .system(error)
     }
+    return file
+  }
+
+  private static func holder(_ path: String) -> Int32? {
+    let text = (try? readSmallFile(path, limit: 64)).map { String(decoding: $0, as: UTF8.self) }
+    return text.flatMap { Int32($0.prefix { $0.isNumber }) }
   }
 }
 

@@ -45,6 +45,21 @@ struct DirectoriesTests {
     _ = try FileLock(path: path)
   }
 
+  @Test func `what a dead holder left is waited for`() throws {
+    let path = "\(scratch.path)/lock"
+    // No process has this pid: it is above the kernel's bound of 2^22 (proc(5)).
+    try writeFileAtomically(path, Array("\(Int32.max)\n".utf8))
+    let left = open(path, O_RDWR | O_CLOEXEC)
+    #expect(flock(left, LOCK_EX) == 0)
+    var pauses = 0
+    let lock = try FileLock(path: path) {
+      pauses += 1
+      if pauses == 3 { close(left) }
+    }
+    #expect(pauses == 3)
+    withExtendedLifetime(lock) {}
+  }
+
   @Test func `an atomic write leaves one file with the mode asked for`() throws {
     let path = "\(scratch.path)/file"
     try writeFileAtomically(path, Array("one".utf8))

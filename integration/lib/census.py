@@ -78,7 +78,8 @@ class Census:
     def processes(self) -> list[str]:
         """Ours by command line, cgroup or parent, but for the daemon itself. Zombies count where one of us is to reap
         them; those of a daemon that was killed are for the machine's first process."""
-        return [f"{name} {state} {pid}" for pid, name, state in self.owned()]
+        # Running, asleep or waiting for a disk: what it happens to do at this moment.
+        return [f"{name} {'S' if state in 'RSD' else state} {pid}" for pid, name, state in self.owned()]
 
     def owned(self) -> list[tuple[int, str, str]]:
         found, parents = [], {}
