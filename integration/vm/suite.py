@@ -12,9 +12,13 @@ test_stop.py
 test_exits.py
 test_exec.py
 test_devices.py
+test_userns.py
+test_image_volumes.py
+test_image_declared_volumes.py
 shim/test_shim_containers.py
 attacks/test_L17_cgroup_view.py
 attacks/test_L18_release_agent.py
+attacks/test_L18_user_namespace.py
 attacks/test_S03_shim_loss.py::test_a_killed_shim_takes_its_pod_along_and_nothing_else
 """.split()
 
