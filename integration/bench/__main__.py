@@ -15,7 +15,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bench import across, network, steps  # noqa: E402
+from bench import across, containers, network, steps  # noqa: E402
 from bench.measure import ALONE, Runtime, p50  # noqa: E402
 from lib import images, oci  # noqa: E402
 from lib.census import controllers  # noqa: E402
@@ -101,6 +101,7 @@ def main() -> None:
         for runtime in runtimes:
             runtime.many(options.pods, options.parallel)
         report(options, runtimes, alone)
+        containers.main()
         network.main()
         print()
         across.main()
