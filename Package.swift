@@ -98,7 +98,7 @@ let package = Package(
     .target(
       name: "PodNetwork", dependencies: ["LinuxSystem", "RuntimeModel", "CNetlink", "CNFTables", logging],
       swiftSettings: house),
-    .target(name: "CDI", dependencies: ["RuntimeModel", "CLibYAML"], swiftSettings: house),
+    .target(name: "CDI", dependencies: ["LinuxSystem", "RuntimeModel", "CLibYAML"], swiftSettings: house),
     .target(name: "CNI", dependencies: ["LinuxSystem", "RuntimeModel", logging, systemPackage], swiftSettings: house),
     .target(
       name: "ImageStore",

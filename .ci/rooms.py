@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "Store": LOW | {"CSQLite"},
     "PodNetwork": LOW | {"CNetlink", "CNFTables"},
     "NodeRegistry": LOW,
-    "CDI": {"RuntimeModel", "CLibYAML"},
+    "CDI": LOW | {"CLibYAML"},
     "CNI": LOW,
     "ImageStore": LOW | {"CArchive"},
     "ShimProtocol": LOW | {"CLinux"},

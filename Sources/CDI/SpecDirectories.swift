@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 package import RuntimeModel
 
 /// The directories that hold the specifications of this node's devices. Read when a container asks for a device, so that
@@ -62,12 +63,13 @@ package struct SpecDirectories: Sendable, Hashable {
     var specs: [(DeviceSpec, priority: Int)] = []
     var broken: [RuntimeError] = []
     for (priority, directory) in paths.enumerated() {
-      let names = Self.names(directory)
+      // One more than may be, to see whether there are more.
+      let names = fileNames(directory, atMost: Self.mostFiles + 1) { $0.hasSuffix(".json") || $0.hasSuffix(".yaml") }
       guard names.count <= Self.mostFiles else {
         broken.append(Self.failure(directory, "holds more than \(Self.mostFiles) files"))
         continue
       }
-      for name in names {
+      for name in names.sorted() {
         let path = "\(directory)/\(name)"
         do throws(RuntimeError) {
           specs.append((try SpecReader.read(try Self.content(path), file: path), priority))
@@ -77,19 +79,6 @@ package struct SpecDirectories: Sendable, Hashable {
       }
     }
     return (specs, broken)
-  }
-
-  private static func names(_ directory: String) -> [String] {
-    guard let stream = opendir(directory) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while names.count <= mostFiles, let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name.hasSuffix(".json") || name.hasSuffix(".yaml") { names.append(name) }
-    }
-    return names.sorted()
   }
 
   private static func content(_ path: String) throws(RuntimeError) -> [UInt8] {

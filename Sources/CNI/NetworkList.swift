@@ -115,17 +115,3 @@ struct NetworkList: Sendable, Equatable {
     return below.isEmpty ? context.debugDescription : "\(context.debugDescription) \(below)"
   }
 }
-
-/// Names in a directory of the node; empty when it cannot be read.
-func fileNames(_ path: String) -> [String] {
-  guard let stream = opendir(path) else { return [] }
-  defer { closedir(stream) }
-  var names: [String] = []
-  while let entry = readdir(stream) {
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-    }
-    if name != "." && name != ".." { names.append(name) }
-  }
-  return names
-}

@@ -45,6 +45,26 @@ package enum PrivateDirectory {
   }
 }
 
+/// Names in a directory of the node, in no order; empty when it cannot be read.
+///
+/// - Parameters:
+///   - most: no more than this many are read.
+///   - isWanted: which count.
+package func fileNames(
+  _ path: String, atMost most: Int = .max, where isWanted: (String) -> Bool = { _ in true }
+) -> [String] {
+  guard let stream = opendir(path) else { return [] }
+  defer { closedir(stream) }
+  var names: [String] = []
+  while names.count < most, let entry = readdir(stream) {
+    let name = withUnsafePointer(to: &entry.pointee.d_name) {
+      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+    }
+    if name != "." && name != "..", isWanted(name) { names.append(name) }
+  }
+  return names
+}
+
 /// An exclusive lock on a file (flock(2)), held by at most one process and gone with it.
 package struct FileLock: ~Copyable, Sendable {
   /// Why a lock was not taken.

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import RuntimeModel
 
 /// Small files of ours on the node: below our own 0700 directories, and the node's /etc for reading. Never a path into a
@@ -57,23 +58,9 @@ enum HostFiles {
     return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
   }
 
-  /// Names in a directory of the node; empty when it does not exist.
-  static func list(_ path: String) -> [String] {
-    guard let stream = opendir(path) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names
-  }
-
   /// Removes a directory of ours with the files and empty directories in it; success when it does not exist.
   static func removeTree(_ path: String) throws(RuntimeError) {
-    for name in list(path) {
+    for name in fileNames(path) {
       let child = path + "/" + name
       if unlink(child) != 0 {
         guard errno == EISDIR || errno == EPERM else {

@@ -137,7 +137,7 @@ struct Recovery: Sendable {
 
   /// Directories and snapshots that no record owns: a crash between the effect and its undo leaves them.
   private func removeOrphans() async throws {
-    for name in HostFiles.list("\(daemon.configuration.state)/pods") {
+    for name in fileNames("\(daemon.configuration.state)/pods") {
       guard let id = Identifier(name), daemon.sandboxes[id] == nil else { continue }
       daemon.logger.warning("an orphaned pod directory is removed", metadata: ["sandbox": "\(id)"])
       try HostFiles.removeTree(daemon.configuration.runDirectory(of: name))

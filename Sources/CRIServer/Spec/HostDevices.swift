@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import RuntimeModel
 
 /// The node's device nodes, looked at when a request needs them.
@@ -54,7 +55,7 @@ struct HostDevices: Sendable {
   private static func walk(_ directory: String, depth: Int, _ budget: inout Int) -> [Node] {
     guard depth < 8 else { return [] }
     var nodes: [Node] = []
-    for name in HostFiles.list(directory) where depth > 0 || !own.contains(name) {
+    for name in fileNames(directory) where depth > 0 || !own.contains(name) {
       budget -= 1
       guard budget >= 0 else { return nodes }
       let path = directory + "/" + name
