@@ -104,6 +104,16 @@ def make_daemon(programs, archives):
         node.close()
 
 
+@pytest.fixture(scope="module")
+def victim(programs, archives):
+    """A daemon that the cases of one file kill and start again as they like, on a node of its own."""
+    node = Node()
+    daemon = Daemon(node).start().prepare(archives)
+    yield daemon
+    daemon.close()
+    node.close()
+
+
 @pytest.fixture
 def clean(cri, daemon):
     """Removes every image but busybox after the case."""

@@ -25,19 +25,6 @@ STOP = ["stop.mark", "stop.network", "net.detach.mark", "net.detach.ports", "net
 REMOVE = ["remove.record", "remove.answer"]
 
 
-@pytest.fixture(scope="module")
-def victim(programs, archives):
-    """One daemon for all places, which dies often enough, on a node of its own."""
-    from lib.daemon import Daemon
-    from lib.netns import Node
-
-    node = Node()
-    daemon = Daemon(node).start().prepare(archives)
-    yield daemon
-    daemon.close()
-    node.close()
-
-
 @pytest.fixture
 def census(victim):
     """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""

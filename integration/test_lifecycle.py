@@ -14,19 +14,6 @@ from lib.stubs import pb
 STATE = grpc.StatusCode.FAILED_PRECONDITION
 
 
-@pytest.fixture(scope="module")
-def victim(programs, archives):
-    """One daemon for all cases, which is started again for each, on a node of its own."""
-    from lib.daemon import Daemon
-    from lib.netns import Node
-
-    node = Node()
-    daemon = Daemon(node).start().prepare(archives)
-    yield daemon
-    daemon.close()
-    node.close()
-
-
 @pytest.fixture
 def census(victim):
     """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""
