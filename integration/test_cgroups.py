@@ -1,12 +1,13 @@
 """Limits as the kernel has them, on cgroup v1, hybrid and v2."""
 
+import os
 import pathlib
 
 import pytest
 
-from lib.census import controllers
+from lib.census import CGROUPS, controllers
 from lib.cgroups import UNIFIED, group, value
-from lib.cri import SLEEPER, resources
+from lib.cri import SLEEPER, resources, security
 from lib.stubs import pb
 
 
@@ -51,6 +52,39 @@ def test_a_command_runs_inside_the_containers_group(daemon, pod):
     """Seen from the container's cgroup namespace: at its root or below, never `..`."""
     lines = pod.run(SLEEPER).shell("cat /proc/self/cgroup").splitlines()
     assert lines and not [line for line in lines if ".." in line]
+
+
+def mounted_groups(pid: int | str) -> dict[str, str]:
+    """Kind, device and options of each mount of cgroups, by its place."""
+    lines = [line.split() for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+             if " - cgroup" in line]
+    return {fields[4]: " ".join([fields[-3], fields[2], fields[3], fields[-1]]) for fields in lines}
+
+
+def test_a_privileged_container_has_no_namespace_of_groups(cri, daemon):
+    """It, and commands in it, see the node's groups where the node has v2, and their own otherwise; they may write
+    there. The options that the node has mounted them with (nsdelegate, memory_recursiveprot) stay."""
+    before = mounted_groups("self")
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(privileged=True)))
+    container = pod.run(SLEEPER, linux=security(privileged=True))
+    pid = container.info()["pid"]
+    assert os.readlink(f"/proc/{pid}/ns/cgroup") == os.readlink("/proc/self/ns/cgroup")
+    seen = container.shell("readlink /proc/self/ns/cgroup; cat /proc/self/cgroup")  # a command's
+    assert os.readlink("/proc/self/ns/cgroup") in seen and f"{cri.cgroup_parent}/{container.id}/exec-" in seen
+    assert mounted_groups("self") == before
+    shown = mounted_groups(pid)
+    own = f"{cri.cgroup_parent}/{container.id}"
+    if UNIFIED:
+        assert shown == {"/sys/fs/cgroup": before[str(CGROUPS)]}
+    else:
+        assert {"memory", "pids", "cpu"} <= {os.path.basename(place) for place in shown}
+        assert all(what.split()[2] == own for what in shown.values()), shown
+    container.shell(f"echo 777 > /sys/fs/cgroup{own if UNIFIED else '/pids'}/pids.max")
+    assert value(daemon, container, "pids", "pids.max", "pids.max") == "777"
+    ordinary = pod.run(SLEEPER, name="ordinary")
+    assert os.readlink(f"/proc/{ordinary.info()['pid']}/ns/cgroup") != os.readlink("/proc/self/ns/cgroup")
+    assert mounted_groups("self") == before
 
 
 def test_the_pods_parent_is_neither_limited_nor_removed(cri, daemon):

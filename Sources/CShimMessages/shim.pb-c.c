@@ -1870,7 +1870,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__namespaces__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__namespaces__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__cgroup__field_descriptors[3] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__cgroup__field_descriptors[4] =
 {
   {
     "directories",
@@ -1908,16 +1908,29 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__cgroup__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "shared",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Cgroup, shared),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__cgroup__field_indices_by_name[] = {
   0,   /* field[0] = directories */
   2,   /* field[2] = memory_events */
+  3,   /* field[3] = shared */
   1,   /* field[1] = unified */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__cgroup__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__cgroup__descriptor =
 {
@@ -1927,7 +1940,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__cgroup__descriptor =
   "Swiftlet__Shim__V1__Cgroup",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Cgroup),
-  3,
+  4,
   swiftlet__shim__v1__cgroup__field_descriptors,
   swiftlet__shim__v1__cgroup__field_indices_by_name,
   1,  swiftlet__shim__v1__cgroup__number_ranges,

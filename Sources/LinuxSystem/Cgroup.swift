@@ -34,6 +34,16 @@ package struct Cgroup: Sendable, Hashable {
   /// The directory in the v2 tree, joined by clone3 with CLONE_INTO_CGROUP: on v2 and hybrid; nil on v1.
   package var unifiedDirectory: String? { hierarchy.unifiedRoot.map { $0 + path } }
 
+  /// v1 and hybrid: this group's directory in each hierarchy that it is made in, under every name that programs look for
+  /// it by: the controllers', and that of the mount point (`cpu,cpuacct`, `unified`). Sorted.
+  package var named: [(name: String, directory: String)] {
+    var roots = hierarchy.controllers.filter { hierarchy.directories.contains($0.value) }
+    for root in hierarchy.directories + (hierarchy.unifiedRoot.map { [$0] } ?? []) {
+      roots[String(root[root.index(after: root.lastIndex(of: "/") ?? root.startIndex)...])] = root
+    }
+    return roots.sorted { $0.key < $1.key }.map { ($0.key, $0.value + path) }
+  }
+
   /// Where the kernel counts OOM kills: `memory.events` (v2), `memory.oom_control` (v1); empty without the controller.
   package var memoryEventsPath: String {
     if hierarchy.kind == .unified { return "\(unifiedDirectory ?? "")/memory.events" }

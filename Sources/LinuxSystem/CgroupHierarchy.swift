@@ -21,7 +21,7 @@ package struct CgroupHierarchy: Sendable, Hashable {
   /// v1: where each controller is mounted; those mounted together share a directory.
   let controllers: [String: String]
   /// Mount point of the v2 tree.
-  let unifiedRoot: String?
+  package let unifiedRoot: String?
   /// v1: distinct mount points in which a group needs a directory.
   let directories: [String]
 

@@ -34,8 +34,14 @@ private func openForWriting(_ directory: UnsafePointer<CChar>, _ name: StaticStr
 
 /// A cgroup namespace rooted where the child is now. clone3 would root it where the parent is.
 func isolateCgroup(_ cgroup: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?) throws(StepFailure) {
-  guard hasUnified(cgroup) else { return }
+  guard isIsolated(cgroup) else { return }
   try require(clinux_unshare(clinux_clone_newcgroup), "unshare cgroup namespace")
+}
+
+/// Whether a process of this group has a cgroup namespace of its own.
+func isIsolated(_ cgroup: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?) -> Bool {
+  guard let cgroup, hasUnified(cgroup) else { return false }
+  return cgroup.pointee.shared == 0
 }
 
 func hasUnified(_ cgroup: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?) -> Bool {

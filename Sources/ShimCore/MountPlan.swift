@@ -98,8 +98,9 @@ private func requireKnown(
 )
   throws(StepFailure)
 {
-  // Without a cgroup namespace, which comes with a v2 group, it would show the whole node's tree.
-  if mount.isType("cgroup2"), hasUnified(request.pointee.cgroup) { return }
+  // Without a cgroup namespace, which comes with a v2 group, it would show the whole node's tree, and its options would
+  // become those of every mount of that (cgroup2 has one superblock).
+  if mount.isType("cgroup2"), isIsolated(request.pointee.cgroup) { return }
   if mount.isType("proc") || mount.isType("sysfs") || mount.isType("tmpfs") || mount.isType("devpts")
     || mount.isType("mqueue")
   {

@@ -1,5 +1,6 @@
 import CDI
 import CRIProtocol
+import LinuxSystem
 import RuntimeModel
 import ShimProtocol
 import Testing
@@ -58,7 +59,8 @@ import Testing
         sandboxNamespaces: try NamespaceChoice(.init(), field: "options", isSandbox: true), sandboxIsPrivileged: false,
         hostname: "h",
         files: MountPlan.SandboxFiles(hosts: "/r/hosts", hostname: "/r/hostname", resolvConf: "/r/resolv"),
-        rootMountpoint: "/r/rootfs", logDirectory: "", isUnifiedCgroup: true, availableCapabilities: .none,
+        rootMountpoint: "/r/rootfs", logDirectory: "",
+        cgroup: CgroupHierarchy(controllers: [:], unifiedRoot: "/cg").cgroup(at: "/p/c"), availableCapabilities: .none,
         hostMounts: HostMounts(mountinfo: ""), hostDevices: HostDevices())
     }
   }

@@ -1,5 +1,6 @@
 import CDI
 import CRIProtocol
+import LinuxSystem
 import RuntimeModel
 import ShimProtocol
 import Testing
@@ -10,12 +11,19 @@ import Testing
   private static let files = MountPlan.SandboxFiles(
     hosts: "/r/hosts", hostname: "/r/hostname", resolvConf: "/r/resolv.conf")
 
+  private static let hybrid = CgroupHierarchy(
+    controllers: [
+      "cpu": "/cg/cpu,cpuacct", "cpuacct": "/cg/cpu,cpuacct", "memory": "/cg/memory", "blkio": "/cg/blkio",
+    ],
+    unifiedRoot: "/cg/unified")
+
   private static func plan(
-    _ mounts: [Runtime_V1_Mount], privileged: Bool = false, extras: MountPlan.Extras = .init()
+    _ mounts: [Runtime_V1_Mount], privileged: Bool = false, cgroups: CgroupHierarchy = hybrid,
+    extras: MountPlan.Extras = .init()
   ) throws -> MountPlan {
     try MountPlan(
       requested: mounts, namespaces: NamespaceChoice(.init(), field: "options", isSandbox: false),
-      isPrivileged: privileged, isUnifiedCgroup: false, readonlyRootfs: false, files: files,
+      isPrivileged: privileged, cgroup: cgroups.cgroup(at: "/p/c"), readonlyRootfs: false, files: files,
       hostMounts: HostMounts(mountinfo: "1 0 8:1 / / rw shared:5 - ext4 /dev/a rw\n2 1 0:5 / /own rw - tmpfs t rw\n"),
       extras: extras)
   }
@@ -125,8 +133,27 @@ import Testing
     #expect(!mounts.contains { $0.destination.hasPrefix("/dev/") })
   }
 
-  @Test func cgroupV1IsNeverShown() throws {
-    #expect(try !Self.plan([], privileged: true).mounts.contains { $0.destination.contains("cgroup") })
+  private static func groups(
+    privileged: Bool, _ mounts: [Runtime_V1_Mount] = [], cgroups: CgroupHierarchy
+  ) throws -> [String] {
+    try plan(mounts, privileged: privileged, cgroups: cgroups).mounts.filter {
+      $0.destination.hasPrefix("/sys/fs/cgroup")
+    }
+    .map { "\($0.type) \($0.source) \($0.destination.dropFirst(14)) \($0.readonly ? "ro" : "rw")" }
+  }
+
+  @Test func groupsThatAreShown() throws {
+    let unified = CgroupHierarchy(controllers: [:], unifiedRoot: "/cg")
+    #expect(try Self.groups(privileged: false, cgroups: Self.hybrid).isEmpty)
+    #expect(try Self.groups(privileged: false, cgroups: unified) == ["cgroup2   ro"])
+    #expect(try Self.groups(privileged: true, cgroups: unified) == ["bind /cg  rw"])
+    #expect(
+      try Self.groups(privileged: true, cgroups: Self.hybrid) == [
+        "tmpfs   rw", "bind /cg/cpu,cpuacct/p/c /cpu rw", "bind /cg/cpu,cpuacct/p/c /cpu,cpuacct rw",
+        "bind /cg/cpu,cpuacct/p/c /cpuacct rw", "bind /cg/memory/p/c /memory rw", "bind /cg/unified/p/c /unified rw",
+      ])
+    let whole = Self.mount("/sys/fs/cgroup", "/cg")
+    #expect(try Self.groups(privileged: true, [whole], cgroups: Self.hybrid) == ["bind /cg  rw"])
   }
 
   @Test func propagationNeedsASharedSource() throws {

@@ -91,7 +91,8 @@ struct ContainerCreation: Sendable {
       sandboxIsPrivileged: sandbox.config.linux.securityContext.privileged,
       hostname: sandbox.config.effectiveHostname(sandbox.namespaces),
       files: files.plan, rootMountpoint: files.rootMountpoint, logDirectory: logDirectory,
-      isUnifiedCgroup: daemon.cgroups.kind == .unified, availableCapabilities: daemon.availableCapabilities,
+      cgroup: daemon.cgroups.cgroup(at: "\(sandbox.record.cgroupParent)/\(id)"),
+      availableCapabilities: daemon.availableCapabilities,
       hostMounts: HostMounts(
         mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo", limit: 16 << 20) ?? "" : ""),
       hostDevices: HostDevices(), ownsDevices: daemon.configuration.ownsDevices,

@@ -89,7 +89,9 @@ struct ContainerStart: Sendable {
     return try await daemon.threads.run {
       try cgroup.applyDeviceRules(
         DeviceRule.defaults + record.allowedDevices.map(DeviceRule.init), privileged: record.isPrivileged)
-      return cgroup.message
+      var message = cgroup.message
+      message.shared = record.isPrivileged
+      return message
     }
   }
 

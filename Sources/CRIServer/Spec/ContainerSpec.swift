@@ -23,7 +23,8 @@ struct ContainerSpec: Sendable {
     /// An empty directory of ours on the node.
     var rootMountpoint: String
     var logDirectory: String
-    var isUnifiedCgroup: Bool
+    /// The container's group, made when it starts.
+    var cgroup: Cgroup
     var availableCapabilities: CapabilitySet
     var hostMounts: HostMounts
     var hostDevices: HostDevices
@@ -70,9 +71,9 @@ struct ContainerSpec: Sendable {
     seccomp = security.privileged ? .unconfined : profile
     stopSignal = try StopSignal.resolve(config.stopSignal, image: around.image.stopSignal)
     let plan = try MountPlan(
-      requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged,
-      isUnifiedCgroup: around.isUnifiedCgroup, readonlyRootfs: security.readonlyRootfs, files: around.files,
-      hostMounts: around.hostMounts, extras: around.extras)
+      requested: config.mounts, namespaces: namespaces, isPrivileged: security.privileged, cgroup: around.cgroup,
+      readonlyRootfs: security.readonlyRootfs, files: around.files, hostMounts: around.hostMounts,
+      extras: around.extras)
     try namespaces.users?.check(user, security)
     let devices = try DevicePlan(config, user: user, around: around)
     allowedDevices = devices.allowed

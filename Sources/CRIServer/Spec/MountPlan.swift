@@ -1,5 +1,6 @@
 import CDI
 import CRIProtocol
+import LinuxSystem
 import RuntimeModel
 import ShimProtocol
 
@@ -32,7 +33,7 @@ struct MountPlan: Sendable {
 
   /// - Throws: `invalidArgument` naming the mount.
   init(
-    requested: [Runtime_V1_Mount], namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool,
+    requested: [Runtime_V1_Mount], namespaces: NamespaceChoice, isPrivileged: Bool, cgroup: Cgroup,
     readonlyRootfs: Bool, files: SandboxFiles, hostMounts: HostMounts, extras: Extras = Extras()
   ) throws(RuntimeError) {
     var own: [Swiftlet_Shim_V1_Mount] = []
@@ -50,11 +51,10 @@ struct MountPlan: Sendable {
     rootPropagation = Self.rootPropagation(own)
     let taken = Set(own.map(\.destination))
     let defaults = Self.defaults(
-      namespaces: namespaces, isPrivileged: isPrivileged, isUnifiedCgroup: isUnifiedCgroup,
-      readonlyRootfs: readonlyRootfs, files: files
+      namespaces: namespaces, isPrivileged: isPrivileged, cgroup: cgroup, readonlyRootfs: readonlyRootfs, files: files
     ).filter { mount in
       !taken.contains(mount.destination)
-        && !["/dev", "/sys"].contains { taken.contains($0) && mount.destination.hasPrefix($0 + "/") }
+        && !["/dev", "/sys", "/sys/fs/cgroup"].contains { taken.contains($0) && mount.destination.hasPrefix($0 + "/") }
     }
     // Swift's sort is stable: among mounts of one depth the request's order stays.
     mounts = volumes.first + (defaults + own).sorted { Self.depth($0.destination) < Self.depth($1.destination) }
@@ -79,7 +79,7 @@ struct MountPlan: Sendable {
   static func depth(_ path: String) -> Int { path.split(separator: "/").count }
 
   private static func defaults(
-    namespaces: NamespaceChoice, isPrivileged: Bool, isUnifiedCgroup: Bool, readonlyRootfs: Bool, files: SandboxFiles
+    namespaces: NamespaceChoice, isPrivileged: Bool, cgroup: Cgroup, readonlyRootfs: Bool, files: SandboxFiles
   ) -> [Swiftlet_Shim_V1_Mount] {
     var mounts = [
       special("proc", "/proc"),
@@ -93,15 +93,14 @@ struct MountPlan: Sendable {
     } else {
       mounts.append(special("shm", "/dev/shm"))
     }
-    // cgroup v1 is never shown to a container: release_agent and friends (ATTACKS L18).
-    if isUnifiedCgroup { mounts.append(special("cgroup2", "/sys/fs/cgroup", readonly: !isPrivileged)) }
+    mounts += isPrivileged ? privilegedGroups(cgroup) : ordinaryGroups(cgroup)
     mounts.append(file("/etc/hosts", files.hosts, readonly: readonlyRootfs))
     mounts.append(file("/etc/hostname", files.hostname, readonly: readonlyRootfs))
     mounts.append(file("/etc/resolv.conf", files.resolvConf, readonly: readonlyRootfs))
     return mounts
   }
 
-  private static func special(
+  static func special(
     _ type: String, _ destination: String, readonly: Bool = false, noexec: Bool = true, nodev: Bool = true,
     _ data: [String] = []
   ) -> Swiftlet_Shim_V1_Mount {
@@ -116,7 +115,7 @@ struct MountPlan: Sendable {
     return mount
   }
 
-  private static func file(
+  static func file(
     _ destination: String, _ source: String, readonly: Bool = false, nosuid: Bool = false, nodev: Bool = false,
     noexec: Bool = false
   ) -> Swiftlet_Shim_V1_Mount {

@@ -211,10 +211,14 @@ struct  Swiftlet__Shim__V1__Cgroup
    * absolute path of memory.events (v2) or memory.oom_control (v1); empty: no OOM detection
    */
   char *memory_events;
+  /*
+   * no cgroup namespace: the process sees every group of the node's; no mount of type "cgroup2" then
+   */
+  protobuf_c_boolean shared;
 };
 #define SWIFTLET__SHIM__V1__CGROUP__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__cgroup__descriptor) \
-    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Swiftlet__Shim__V1__Sysctl

@@ -258,6 +258,9 @@ package nonisolated struct Swiftlet_Shim_V1_Cgroup: Sendable {
   /// absolute path of memory.events (v2) or memory.oom_control (v1); empty: no OOM detection
   package var memoryEvents: String = String()
 
+  /// no cgroup namespace: the process sees every group of the node's; no mount of type "cgroup2" then
+  package var shared: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1254,7 +1257,7 @@ nonisolated extension Swiftlet_Shim_V1_Namespaces: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Swiftlet_Shim_V1_Cgroup: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Cgroup"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}directories\0\u{1}unified\0\u{3}memory_events\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}directories\0\u{1}unified\0\u{3}memory_events\0\u{1}shared\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1265,6 +1268,7 @@ nonisolated extension Swiftlet_Shim_V1_Cgroup: SwiftProtobuf.Message, SwiftProto
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.directories) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.unified) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.memoryEvents) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.shared) }()
       default: break
       }
     }
@@ -1280,6 +1284,9 @@ nonisolated extension Swiftlet_Shim_V1_Cgroup: SwiftProtobuf.Message, SwiftProto
     if !self.memoryEvents.isEmpty {
       try visitor.visitSingularStringField(value: self.memoryEvents, fieldNumber: 3)
     }
+    if self.shared != false {
+      try visitor.visitSingularBoolField(value: self.shared, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1287,6 +1294,7 @@ nonisolated extension Swiftlet_Shim_V1_Cgroup: SwiftProtobuf.Message, SwiftProto
     if lhs.directories != rhs.directories {return false}
     if lhs.unified != rhs.unified {return false}
     if lhs.memoryEvents != rhs.memoryEvents {return false}
+    if lhs.shared != rhs.shared {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

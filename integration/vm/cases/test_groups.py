@@ -98,7 +98,8 @@ def test_L17_a_container_sees_its_own_group_and_cannot_write_to_it(pod):
     assert fields[3] in ("/", "/..") and {"ro", "nosuid", "nodev", "noexec"} <= set(fields[5].split(","))
 
 
-def test_the_nodes_mount_keeps_its_options(cri):
+def test_the_nodes_mount_keeps_its_options(cri, tmp_path):
+    """All mounts of cgroup2 have one superblock, whose options each mount from the node's cgroup namespace sets anew."""
     def options() -> str:
         (line,) = [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
                    if line.split()[4] == str(ROOT)]
@@ -108,7 +109,17 @@ def test_the_nodes_mount_keeps_its_options(cri):
     assert "nsdelegate" in before and "memory_recursiveprot" in before
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
         cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(privileged=True)))
-    pod.run(SLEEPER, linux=security(privileged=True)).shell("mkdir /sys/fs/cgroup/own && rmdir /sys/fs/cgroup/own")
+    container = pod.run(SLEEPER, linux=security(privileged=True))
+    container.shell("mkdir /sys/fs/cgroup/own && rmdir /sys/fs/cgroup/own")
+    mounts = container.shell("cat /proc/self/mountinfo").splitlines()
+    assert [line.split(" - ")[1] for line in mounts if " /sys/fs/cgroup " in line] == [before]
+    assert options() == before
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", tmp_path], check=True)  # and what we must not do would be seen:
+    try:
+        assert "nsdelegate" not in options() and "memory_recursiveprot" not in options()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["mount", "-o", "remount,nsdelegate,memory_recursiveprot", str(ROOT)], check=True)
     assert options() == before
 
 
