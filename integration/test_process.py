@@ -1,11 +1,12 @@
 """What the program finds: arguments, environment, directory, user; the request merged with the image's config."""
 
 import re
+import resource
 
 import grpc
 import pytest
 
-from lib import images, logs, oci, tar
+from lib import images, logs, oci, tar, trace
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
 
@@ -171,3 +172,21 @@ def test_limits_and_oom_score(pod):
 
 def test_umask_is_as_usual(pod):
     assert pod.output("umask") == "0022\n"
+
+
+def test_descriptors_are_many_for_us_and_as_many_as_select_takes_for_programs(cri, daemon):
+    """RLIMIT_NOFILE, soft and hard: the daemon takes what it may have, and its shims with it; a program begins with 1024,
+    FD_SETSIZE, and may take as much."""
+    (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), resource.RLIMIT_NOFILE
+    daemon.terminate()
+    resource.setrlimit(files, (min(soft, 512), hard))
+    try:
+        daemon.start()
+    finally:
+        resource.setrlimit(files, (soft, hard))
+    pod = cri.run_pod()
+    container = pod.run(SLEEPER)
+    found = [resource.prlimit(pid, files) for pid in (daemon.pid, trace.shim_of(pod), container.info()["pid"])]
+    assert found == [(hard, hard), (hard, hard), (min(1024, hard), hard)]
+    text = container.shell(f"ulimit -Sn; ulimit -Hn; ulimit -Sn {hard}; ulimit -Sn")
+    assert [int(word) for word in text.split()] == [min(1024, hard), hard, hard]

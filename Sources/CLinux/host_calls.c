@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -89,6 +90,13 @@ int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, in
     reports[i].sending = (events[i].events & EPOLLOUT) != 0;
   }
   return ready;
+}
+
+int clinux_host_raise_open_files(void) {
+  struct rlimit limits;
+  if (getrlimit(RLIMIT_NOFILE, &limits) != 0) return -errno;
+  limits.rlim_cur = limits.rlim_max;
+  return result(setrlimit(RLIMIT_NOFILE, &limits));
 }
 
 int clinux_host_pipe(int ends[2]) { return result(pipe2(ends, O_CLOEXEC)); }

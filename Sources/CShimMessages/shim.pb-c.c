@@ -2902,7 +2902,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__capabilities__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__capabilities__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descriptors[11] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descriptors[12] =
 {
   {
     "argv",
@@ -3036,6 +3036,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__process__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "open_files",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Process, open_files),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__process__field_indices_by_name[] = {
   0,   /* field[0] = argv */
@@ -3044,16 +3056,18 @@ static const unsigned swiftlet__shim__v1__process__field_indices_by_name[] = {
   1,   /* field[1] = env */
   5,   /* field[5] = no_new_privs */
   7,   /* field[7] = oom_score_adj */
+  11,   /* field[11] = open_files */
   6,   /* field[6] = seccomp */
   10,   /* field[10] = seccomp_flags */
   8,   /* field[8] = set_oom_score_adj */
   9,   /* field[9] = tty */
   3,   /* field[3] = user */
 };
-static const ProtobufCIntRange swiftlet__shim__v1__process__number_ranges[1 + 1] =
+static const ProtobufCIntRange swiftlet__shim__v1__process__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 17, 11 },
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
 {
@@ -3063,10 +3077,10 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
   "Swiftlet__Shim__V1__Process",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Process),
-  11,
+  12,
   swiftlet__shim__v1__process__field_descriptors,
   swiftlet__shim__v1__process__field_indices_by_name,
-  1,  swiftlet__shim__v1__process__number_ranges,
+  2,  swiftlet__shim__v1__process__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__process__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

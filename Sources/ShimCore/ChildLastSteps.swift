@@ -26,6 +26,8 @@ struct Identity {
   var filterSize = 0
   /// SECCOMP_FILTER_FLAG_*
   var filterFlags: UInt32 = 0
+  /// The soft limit of descriptors; 0: leave it.
+  var openFiles: UInt64 = 0
 
   mutating func take(_ user: UnsafePointer<Swiftlet__Shim__V1__User>) {
     uid = user.pointee.uid
@@ -59,6 +61,7 @@ func become(_ program: Program, as identity: Identity, _ node: Node) throws(Step
   if identity.noNewPrivileges { try require(clinux_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "set no_new_privs") }
   try becomeUser(identity)
   try require(clinux_close_on_exec_from(3), "close descriptors")
+  if identity.openFiles > 0 { try require(clinux_limit_open_files(identity.openFiles), "limit open files") }
   try giveUpCapabilities(identity)
   switch program {
   case .file(let file, let arguments, let environment):

@@ -57,6 +57,7 @@ struct Preparation {
     identity.filter = process.pointee.seccomp.data
     identity.filterSize = process.pointee.seccomp.len
     identity.filterFlags = process.pointee.seccomp_flags
+    identity.openFiles = process.pointee.open_files
     return identity
   }
 

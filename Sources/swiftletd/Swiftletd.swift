@@ -25,6 +25,7 @@ struct Swiftletd: ParsableCommand {
     }
     // Everything that this process creates is its own alone; what others may see is given its mode by name.
     umask(0o077)
+    try DescriptorLimit.raise()
     signal(SIGPIPE, SIG_IGN)
     // Before there is a second thread, so that every later one inherits the mask and the main thread takes the signals.
     var signals = sigset_t()

@@ -58,13 +58,18 @@ def normalised(report: dict, pod, daemon) -> dict:
         "mounts": mounts(report["mounts"]),
         "cgroup": cgroups(report["cgroup"]),
         "namespaces": {kind: owner(kind, value, pause) for kind, value in report["namespaces"].items()},
-        "limits": {name: "the shim's" if ours[name] == value else value for name, value in report["limits"].items()},
+        "limits": {name: limit(value, ours[name]) for name, value in report["limits"].items()},
         "process": {**report["process"], "nice": report["process"]["nice"] - os.getpriority(os.PRIO_PROCESS, shim)},
         "reads": {path: "nothing" if how in ("ENOENT", "empty", "empty directory") else how
                   for path, how in report["reads"].items() if "thermal_throttle" not in path or how != "directory"},
         "writes": {path: how if how == "ok" else "refused" for path, how in report["writes"].items()},
         "calls": report["calls"],
     }
+
+
+def limit(value: str, shims: str) -> str:
+    soft, hard = value.split()
+    return "the shim's" if value == shims else f"{soft}, hard the shim's" if hard == shims.split()[1] else value
 
 
 def owner(kind: str, value: str, pause: int) -> str:

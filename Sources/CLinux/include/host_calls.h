@@ -44,6 +44,9 @@ struct clinux_epoll_report {
 // Waits for at most `milliseconds`, -1: without limit. A count, or -errno.
 int clinux_host_epoll_reports(int epoll, struct clinux_epoll_report *reports, int count, int milliseconds);
 
+// setrlimit(2): the soft RLIMIT_NOFILE becomes the hard one. 0, or -errno.
+int clinux_host_raise_open_files(void);
+
 // pipe2(2), both ends close-on-exec. 0, or -errno.
 int clinux_host_pipe(int ends[2]);
 

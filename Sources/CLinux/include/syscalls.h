@@ -214,6 +214,17 @@ static inline int clinux_close_on_exec_from(unsigned int first) {
   return clinux_result(syscall(SYS_close_range, first, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
 }
 
+// prlimit(2): this process's soft RLIMIT_NOFILE, at most the hard one, which stays.
+static inline int clinux_limit_open_files(uint64_t most) {
+  struct {
+    uint64_t soft, hard;
+  } limits;
+  int result = clinux_result(syscall(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, &limits));
+  if (result < 0) return result;
+  limits.soft = most < limits.hard ? most : limits.hard;
+  return clinux_result(syscall(SYS_prlimit64, 0, 7, &limits, NULL));
+}
+
 // capset(2) on this thread; bit n stands for capability n.
 static inline int clinux_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

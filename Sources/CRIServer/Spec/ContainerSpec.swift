@@ -143,6 +143,7 @@ struct ContainerSpec: Sendable {
     process.noNewPrivs = security.noNewPrivs
     process.oomScoreAdj = try config.linux.resources.checkedOOMScore(prefix: "linux.resources.")
     process.setOomScoreAdj = true
+    process.openFiles = DescriptorLimit.ofPrograms
     return process
   }
 

@@ -501,10 +501,14 @@ struct  Swiftlet__Shim__V1__Process
    * SECCOMP_FILTER_FLAG_* to load `seccomp` with
    */
   uint32_t seccomp_flags;
+  /*
+   * The soft RLIMIT_NOFILE, at most the hard one; 0: the shim's. All other limits are the shim's, which has the daemon's.
+   */
+  uint64_t open_files;
 };
 #define SWIFTLET__SHIM__V1__PROCESS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__process__descriptor) \
-    , 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NULL, NULL, 0, {0,NULL}, 0, 0, 0, 0 }
+    , 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, NULL, NULL, 0, {0,NULL}, 0, 0, 0, 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__StartRequest

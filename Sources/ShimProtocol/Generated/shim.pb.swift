@@ -634,6 +634,12 @@ package nonisolated struct Swiftlet_Shim_V1_Process: @unchecked Sendable {
     set {_uniqueStorage()._seccompFlags = newValue}
   }
 
+  /// The soft RLIMIT_NOFILE, at most the hard one; 0: the shim's. All other limits are the shim's, which has the daemon's.
+  package var openFiles: UInt64 {
+    get {_storage._openFiles}
+    set {_uniqueStorage()._openFiles = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1871,7 +1877,7 @@ nonisolated extension Swiftlet_Shim_V1_Capabilities: SwiftProtobuf.Message, Swif
 
 nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Process"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}argv\0\u{1}env\0\u{1}cwd\0\u{1}user\0\u{1}capabilities\0\u{3}no_new_privs\0\u{1}seccomp\0\u{3}oom_score_adj\0\u{3}set_oom_score_adj\0\u{1}tty\0\u{3}seccomp_flags\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}argv\0\u{1}env\0\u{1}cwd\0\u{1}user\0\u{1}capabilities\0\u{3}no_new_privs\0\u{1}seccomp\0\u{3}oom_score_adj\0\u{3}set_oom_score_adj\0\u{1}tty\0\u{3}seccomp_flags\0\u{4}\u{6}open_files\0")
 
   fileprivate class _StorageClass {
     var _argv: [Data] = []
@@ -1885,6 +1891,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
     var _setOomScoreAdj: Bool = false
     var _tty: Bool = false
     var _seccompFlags: UInt32 = 0
+    var _openFiles: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1906,6 +1913,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
       _setOomScoreAdj = source._setOomScoreAdj
       _tty = source._tty
       _seccompFlags = source._seccompFlags
+      _openFiles = source._openFiles
     }
   }
 
@@ -1935,6 +1943,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
         case 9: try { try decoder.decodeSingularBoolField(value: &_storage._setOomScoreAdj) }()
         case 10: try { try decoder.decodeSingularBoolField(value: &_storage._tty) }()
         case 11: try { try decoder.decodeSingularUInt32Field(value: &_storage._seccompFlags) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._openFiles) }()
         default: break
         }
       }
@@ -1980,6 +1989,9 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
       if _storage._seccompFlags != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._seccompFlags, fieldNumber: 11)
       }
+      if _storage._openFiles != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._openFiles, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2000,6 +2012,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
         if _storage._setOomScoreAdj != rhs_storage._setOomScoreAdj {return false}
         if _storage._tty != rhs_storage._tty {return false}
         if _storage._seccompFlags != rhs_storage._seccompFlags {return false}
+        if _storage._openFiles != rhs_storage._openFiles {return false}
         return true
       }
       if !storagesAreEqual {return false}
