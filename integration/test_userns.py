@@ -1,8 +1,10 @@
 """Pods with a user namespace of their own: ids, layers and volumes shown with them, what is refused, and that such a
 pod is a pod like any other."""
 
+import json
 import os
 import pathlib
+import shutil
 
 import fcntl
 import grpc
@@ -141,6 +143,40 @@ def test_a_volume_without_mapped_ids_is_somebody_elses(pod, tmp_path):
     assert container.shell("stat -c %u:%g /data/secret") == "65534:65534\n"
     for command in ("cat /data/secret", "touch /data/x", "chown 0 /data/secret", "rm /data/secret"):
         assert container.execute("sh", "-c", command).exit_code != 0, command
+
+
+def device(*mounts: tuple[str, str, list[str]]) -> str:
+    """A specification of the CDI device `v/c=d` that brings these mounts."""
+    edits = {"mounts": [dict(zip(("hostPath", "containerPath", "options"), mount)) for mount in mounts]}
+    return json.dumps({"cdiVersion": "0.7.0", "kind": "v/c", "devices": [{"name": "d", "containerEdits": edits}]})
+
+
+@pytest.fixture
+def specs(daemon):
+    """The file of the node's one CDI specification."""
+    directory = daemon.device_specs[0]
+    directory.mkdir(parents=True)
+    yield directory / "v.json"
+    shutil.rmtree(directory.parent)
+
+
+def test_what_a_device_mounts_has_the_pods_ids(pod, specs, tmp_path):
+    """The node's root's files are the container's root's, as they would be without a user namespace."""
+    (tmp_path / "key").write_text("secret\n")
+    (tmp_path / "key").chmod(0o600)
+    asked = [pb.CDIDevice(name="v/c=d")]
+    specs.write_text(device((str(tmp_path), "/device", ["rbind"]), (str(tmp_path), "/fixed", ["ro", "rbind"])))
+    container = pod.run(SLEEPER, CDI_devices=asked)
+    text = container.shell("stat -c %u:%g /device /fixed/key; cat /fixed/key; echo new > /device/made")
+    assert text.split() == ["0:0", "0:0", "secret"] and (tmp_path / "made").stat().st_uid == 0
+    assert container.execute("touch", "/fixed/x").exit_code != 0
+    for mount, code, words in [
+            (("/sys/kernel", "/device", ["rbind"]), grpc.StatusCode.FAILED_PRECONDITION, ["/sys/kernel on sysfs"]),
+            ((str(tmp_path), "/device", ["rbind", "rshared"]), grpc.StatusCode.INVALID_ARGUMENT, ["shared"])]:
+        specs.write_text(device(mount))
+        refused = pod.create_refused(SLEEPER, name="other", CDI_devices=asked)
+        assert refused.code == code, refused
+        assert not [word for word in ["CDI mount at /device", *words] if word not in refused.text], refused
 
 
 def test_a_file_system_that_cannot_map_ids_is_refused(pod, tmp_path):

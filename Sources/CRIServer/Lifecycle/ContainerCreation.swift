@@ -36,7 +36,7 @@ struct ContainerCreation: Sendable {
     if spec.request.namespaces.pid == .target {
       _ = try daemon.target(spec.request.namespaces.targetID, in: sandbox.id)
     }
-    if sandbox.namespaces.users != nil { try await daemon.checkIDMaps(config.mounts, of: sandbox) }
+    if sandbox.namespaces.users != nil { try await daemon.checkIDMaps(config.mounts, injected.mounts, of: sandbox) }
     try await daemon.addLocalhostSeccomp(to: &spec)
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(

@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import LinuxSystem
 import RuntimeModel
@@ -34,20 +35,24 @@ struct UserNamespaceSupport: Sendable {
 }
 
 extension Daemon {
-  /// Tries each mount that is to show the pod's ids. One whose source is not there yet is left to the start, which makes
-  /// it, and so is what somebody mounts there meanwhile.
+  /// Tries each mount that is to show the pod's ids: those that the request maps, and what CDI devices bring. The latter
+  /// shall be as usable as in a pod without a user namespace; containerd shows it as nobody's. One whose source is not
+  /// there yet is left to the start, which makes it, and so is what somebody mounts there meanwhile.
   /// - Throws: `failedPrecondition` naming the mount, its source and the source's file system.
-  func checkIDMaps(_ mounts: [Runtime_V1_Mount], of sandbox: Sandbox) async throws {
-    let wanted = mounts.enumerated().filter { !$0.element.uidMappings.isEmpty && $0.element.hostPath.hasPrefix("/") }
+  func checkIDMaps(_ mounts: [Runtime_V1_Mount], _ injected: [EditMount], of sandbox: Sandbox) async throws {
+    var wanted: [(place: String, source: String)] = []
+    for (index, mount) in mounts.enumerated() where !mount.uidMappings.isEmpty && mount.hostPath.hasPrefix("/") {
+      wanted.append(("mounts[\(index)].uidMappings: \(mount.containerPath)", mount.hostPath))
+    }
+    for mount in injected where mount.isBind { wanted.append(("CDI mount at \(mount.containerPath)", mount.hostPath)) }
     guard !wanted.isEmpty, let pause = sandbox.record.pause else { return }
-    try await threads.run {
+    try await threads.run { [wanted] in
       let users = try UserNamespace.of(pid: pause.pid)
-      for (index, mount) in wanted {
+      for (place, source) in wanted {
         do throws(SystemCallError) {
-          try UserNamespace.tryIDMap(mount.hostPath, users: users)
+          try UserNamespace.tryIDMap(source, users: users)
         } catch {
           if error.errno == .noSuchFileOrDirectory { continue }
-          let place = "mounts[\(index)].uidMappings: \(mount.containerPath)"
           throw RuntimeError(
             .failedPrecondition,
             "\(place): the ids of host_path \(error.subject) cannot be mapped: \(SystemCallError.name(of: error.errno))"

@@ -85,7 +85,7 @@ struct ContainerSpec: Sendable {
     request.rootfs.readonly = security.readonlyRootfs
     request.rootfs.mountpoint = around.rootMountpoint
     request.mounts = try UserMounts.adapted(
-      plan.mounts, requested: config.mounts, volumes: around.extras.volumeDirectories, namespaces: namespaces)
+      plan.mounts, requested: config.mounts, extras: around.extras, namespaces: namespaces)
     request.rootPropagation = plan.rootPropagation
     request.devices = devices.devices
     if !security.privileged {

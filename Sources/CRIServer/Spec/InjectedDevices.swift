@@ -30,6 +30,11 @@ struct RequestedDevices: Sendable {
   }
 }
 
+extension EditMount {
+  /// Whether it shows something of the node.
+  var isBind: Bool { ["", "none", "bind"].contains(type) }
+}
+
 extension Swiftlet_Shim_V1_Mount {
   /// A mount that a device brings.
   ///
@@ -39,7 +44,7 @@ extension Swiftlet_Shim_V1_Mount {
     self.init()
     destination = try MountDestination.check(edit.containerPath, field: subject)
     switch edit.type {
-    case "", "none", "bind":
+    case _ where edit.isBind:
       guard edit.hostPath.hasPrefix("/") else {
         throw RuntimeError(.failedPrecondition, "\(subject): its source \"\(edit.hostPath)\" is not absolute")
       }

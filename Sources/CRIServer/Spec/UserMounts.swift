@@ -1,3 +1,4 @@
+import CDI
 import CRIProtocol
 import RuntimeModel
 import ShimProtocol
@@ -6,10 +7,10 @@ import ShimProtocol
 enum UserMounts {
   /// - Parameters:
   ///   - mounts: all of the container's, the requested ones among them.
-  ///   - volumes: directories of ours, with copies of what the image has in its `VOLUME`s.
+  ///   - extras: with directories of ours that have copies of what the image has in its `VOLUME`s.
   /// - Throws: `invalidArgument` naming the mount.
   static func adapted(
-    _ mounts: [Swiftlet_Shim_V1_Mount], requested: [Runtime_V1_Mount], volumes: [String],
+    _ mounts: [Swiftlet_Shim_V1_Mount], requested: [Runtime_V1_Mount], extras: MountPlan.Extras,
     namespaces: NamespaceChoice
   ) throws(RuntimeError) -> [Swiftlet_Shim_V1_Mount] {
     var mapped: Set<[String]> = []
@@ -18,6 +19,10 @@ enum UserMounts {
       mapped.insert([MountPlan.cleaned(request.containerPath), request.hostPath])
     }
     guard let users = namespaces.users else { return mounts }
+    for edit in extras.injected {
+      mapped.insert([MountPlan.cleaned(edit.containerPath), edit.hostPath])
+      try refuseSharing(edit, mounts)
+    }
     return mounts.map { mount in
       var mount = mount
       switch mount.type {
@@ -25,7 +30,8 @@ enum UserMounts {
       // The node's own, which is not the pod's to change.
       case "sysfs": mount.readonly = mount.readonly || namespaces.hasHostNetwork
       case "bind":
-        mount.idMapped = mapped.contains([mount.destination, mount.source]) || volumes.contains(mount.source)
+        mount.idMapped =
+          mapped.contains([mount.destination, mount.source]) || extras.volumeDirectories.contains(mount.source)
       default: break
       }
       return mount
@@ -50,6 +56,14 @@ enum UserMounts {
         .invalidArgument, "\(field).uidMappings, gidMappings: they differ from those of the pod's user namespace")
     }
     return true
+  }
+
+  private static func refuseSharing(_ edit: EditMount, _ mounts: [Swiftlet_Shim_V1_Mount]) throws(RuntimeError) {
+    let place = MountPlan.cleaned(edit.containerPath)
+    guard mounts.contains(where: { $0.destination == place && $0.propagation == .shared }) else { return }
+    throw RuntimeError(
+      .invalidArgument,
+      "CDI mount at \(edit.containerPath): shared propagation is not possible from a pod with a user namespace")
   }
 
   /// The group of terminals is one of the node's ids here; without it they belong to the group of whoever opens them.
