@@ -35,6 +35,14 @@ def test_an_unknown_runtime_handler(cri):
     assert refused.code == INVALID and "kata" in refused.text
 
 
+@pytest.mark.parametrize("handler", ["", "swiftlet"])
+def test_a_runtime_handler_that_there_is(cri, handler):
+    """It is told as it was asked for."""
+    id = cri.call("RunPodSandbox", config=cri.pod_config(), runtime_handler=handler).pod_sandbox_id
+    assert cri.pod_status(id).runtime_handler == handler
+    assert [pod.runtime_handler for pod in cri.pods(id=id)] == [handler]
+
+
 @pytest.mark.parametrize("metadata", [None, dict(name="")])
 def test_a_container_without_metadata(pod, metadata):
     config = pod.container_config(["true"])

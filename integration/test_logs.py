@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import time
 
 import pytest
 
@@ -62,6 +63,17 @@ def test_every_byte_value_comes_through(pod):
 def test_nul_bytes_come_through(pod):
     (record,) = records(pod, r"printf 'a\0b\n'")
     assert record.content == b"a\0b"
+
+
+def test_times_are_the_nodes(pod):
+    """Between those before and after, and as far apart as the program's lines."""
+    def clock() -> str:
+        now = time.time_ns()
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10 ** 9)) + f".{now % 10 ** 9:09}Z"
+
+    before = clock()
+    found = records(pod, "echo one; sleep 0.05; echo two")
+    assert before < found[0].time < found[1].time < clock()
 
 
 def test_times_rise(pod):

@@ -52,6 +52,7 @@ def test_propagation_in_three_modes(cri, tmp_path):
             # by a link from a mount that is not shared
             pb.Mount(container_path="/shared", host_path=str(tmp_path / "link"),
                      propagation=pb.PROPAGATION_BIDIRECTIONAL)])
+        assert [word for word in mount_lines(container)["/"] if word.startswith("shared:")]
         subprocess.run(["mount", "-t", "tmpfs", "late", str(tree / "late")], check=True)
         (tree / "late" / "file").write_text("late\n")
         assert container.shell("cat /slave/late/file /shared/late/file; ls /private/late") == "late\nlate\n"

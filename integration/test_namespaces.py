@@ -1,6 +1,8 @@
 """Whose namespaces a container gets: NamespaceOption in all its meanings."""
 
 import os
+import socket
+import tempfile
 
 import grpc
 import pytest
@@ -57,7 +59,10 @@ def test_the_nodes_pids(cri):
 
 def test_the_nodes_ipc(cri):
     pod = cri.run_pod(linux=options(cri, pid=pb.CONTAINER, ipc=pb.NODE))
-    assert namespaces(pod.run(SLEEPER))["ipc"] == own()["ipc"]
+    container = pod.run(SLEEPER)
+    assert namespaces(container)["ipc"] == own()["ipc"]
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as mark:
+        container.shell(f"test -f {mark.name}")
 
 
 def test_the_nodes_network_brings_its_names_too(cri, daemon):
@@ -70,6 +75,7 @@ def test_the_nodes_network_brings_its_names_too(cri, daemon):
     assert found["net"] == f"net:[{daemon.node.inside.inode}]"
     assert found["uts"] == own()["uts"]
     assert "uplink" in container.shell("cat /proc/net/dev")
+    assert container.shell("cat /etc/hostname; echo $HOSTNAME").split() == [socket.gethostname()] * 2
 
 
 def test_another_containers_pids(cri):
@@ -79,6 +85,18 @@ def test_another_containers_pids(cri):
         namespace_options=pb.NamespaceOption(pid=pb.TARGET, target_id=target.id)))
     assert namespaces(guest)["pid"] == namespaces(target)["pid"]
     assert "trap" in guest.shell("tr '\\0' ' ' < /proc/1/cmdline")
+
+
+def test_a_target_is_looked_at_again_when_the_guest_starts(cri):
+    pod, other = cri.run_pod(linux=options(cri, pid=pb.CONTAINER)), cri.run_pod()
+    target = pod.run(SLEEPER, name="target")
+    linux = security(namespace_options=pb.NamespaceOption(pid=pb.TARGET, target_id=target.id))
+    refused = other.create_refused(SLEEPER, name="stranger", linux=linux)
+    assert refused.code == grpc.StatusCode.FAILED_PRECONDITION and "same sandbox" in refused.text
+    guest = pod.create(SLEEPER, name="guest", linux=linux)
+    target.stop()
+    refused = guest.start_refused()
+    assert refused.code == grpc.StatusCode.FAILED_PRECONDITION and "target_id" in refused.text
 
 
 def test_a_target_that_does_not_run_is_refused(cri):

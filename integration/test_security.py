@@ -121,6 +121,15 @@ def test_masked_and_read_only_paths(pod):
     assert container.execute("umount", "/proc/kcore").exit_code != 0
 
 
+def test_a_read_only_path_is_so_with_what_is_mounted_below(pod, tmp_path):
+    (tmp_path / "sub").mkdir()
+    mounts = [pb.Mount(container_path="/v", host_path=str(tmp_path)),
+              pb.Mount(container_path="/v/sub", host_path=str(tmp_path))]
+    container = pod.run(SLEEPER, mounts=mounts, linux=security(readonly_paths=["/v"]))
+    for path in ("/v/x", "/v/sub/x"):
+        assert b"ead-only" in container.execute("touch", path).stderr, path
+
+
 def test_sys_is_read_only(pod):
     container = pod.run(SLEEPER)
     assert b"ead-only" in container.execute("sh", "-c", "echo 1 > /sys/kernel/uevent_seqnum; mkdir /sys/x").stderr
@@ -129,7 +138,7 @@ def test_sys_is_read_only(pod):
 def test_a_read_only_root_leaves_mounts_alone(pod, tmp_path):
     container = pod.run(SLEEPER, linux=security(readonly_rootfs=True),
                         mounts=[pb.Mount(container_path="/data", host_path=str(tmp_path))])
-    for path in ("/x", "/tmp/x", "/etc/x", "/bin/x"):
+    for path in ("/x", "/tmp/x", "/etc/x", "/bin/x", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"):
         answer = container.execute("touch", path)
         assert answer.exit_code == 1 and b"ead-only" in answer.stderr, path
     container.shell("touch /data/x; touch /dev/shm/x")
@@ -151,6 +160,9 @@ def test_privileged(cri):
     assert container.shell(SECCOMP) == "Seccomp:\t0\n"
     assert "SYS_ADMIN" in sets(pod, privileged=True)["CapEff"]
     container.shell("mount -t tmpfs none /tmp && umount /tmp")
+    mounts = {line.split()[4]: line.split()[5].split(",") for line in
+              container.shell("cat /proc/self/mountinfo").splitlines()}
+    assert "/proc/kcore" not in mounts and "rw" in mounts["/sys"]  # nothing is masked, nor read-only
 
 
 def test_devices_are_the_few_that_everybody_needs(pod):

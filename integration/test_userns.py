@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 
 import fcntl
 import grpc
@@ -331,6 +332,19 @@ def test_privileged_is_privileged_in_the_pod_alone(cri):
     for command in ("echo 1 > /proc/sys/kernel/printk", "echo h > /proc/sysrq-trigger", "mknod /x c 1 1",
                     "echo 3 > /proc/sys/vm/drop_caches", "swapoff -a && false", "insmod /bin/busybox"):
         assert container.execute("sh", "-c", command).exit_code != 0, command
+
+
+def test_a_requested_device_keeps_the_nodes_owner(pod, tmp_path):
+    """Its owner is one of the node's ids, and so nobody's in the pod; what others may do counts."""
+    for name, mode in (("closed", 0o660), ("open", 0o666)):
+        os.mknod(tmp_path / name, stat.S_IFCHR | mode, os.makedev(1, 5))
+        os.chmod(tmp_path / name, mode)
+    container = pod.run(SLEEPER, devices=[
+        pb.Device(host_path=str(tmp_path / name), container_path=f"/dev/{name}", permissions="r")
+        for name in ("closed", "open")])
+    assert container.shell("stat -c '%t:%T %a %u:%g' /dev/closed").split() == ["1:5", "660", "65534:65534"]
+    assert container.execute("head", "-c", "1", "/dev/open").exit_code == 0
+    assert container.execute("head", "-c", "1", "/dev/closed").exit_code != 0
 
 
 def test_pause_is_whom_the_pod_names(cri):

@@ -56,3 +56,12 @@ def test_the_pods_own_are_set_and_seen_by_its_containers(cri):
     container = cri.run_pod(config(cri, wanted)).run(SLEEPER)
     names = " ".join("/proc/sys/" + name.replace(".", "/") for name in wanted)
     assert container.shell(f"cat {names}").splitlines() == list(wanted.values())
+
+
+@pytest.mark.parametrize("asked, ports, groups", [
+    ({}, "0", "0\t2147483647"),
+    ({"net.ipv4.ip_unprivileged_port_start": "1024", "net.ipv4.ping_group_range": "1 0"}, "1024", "1\t0")])
+def test_a_pod_that_asks_for_nothing_may_listen_and_ping(cri, asked, ports, groups):
+    container = cri.run_pod(config(cri, asked)).run(SLEEPER)
+    text = container.shell("cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range")
+    assert text.splitlines() == [ports, groups]
