@@ -9,6 +9,12 @@
 
 #include "filesystem_calls.h"
 
+bool clinux_overlay_checks_options(int context) {
+  // No option takes bytes, so this fails on every kernel and sets nothing; fsconfig(2) has EOPNOTSUPP for file systems
+  // that get all options as one text.
+  return fsconfig(context, FSCONFIG_SET_BINARY, "lowerdir+", "", 1) >= 0 || errno != EOPNOTSUPP;
+}
+
 int clinux_overlay_lower(int context, const int *layers, size_t count) {
   char text[256];
   size_t used = 0;

@@ -9,6 +9,7 @@ func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFa
   let failure: StepFailure
   do throws(StepFailure) {
     return try makeOverlay(rootfs) { context throws(StepFailure) in
+      guard clinux_overlay_checks_options(context) else { throw StepFailure(step, -EOPNOTSUPP, "lowerdir+") }
       for index in 0..<rootfs.pointee.n_lower {
         let lower = rootfs.pointee.lower[index]
         try require(clinux_fsconfig_string(context, "lowerdir+", lower), step, on: lower)
@@ -19,7 +20,8 @@ func makeRoot(_ rootfs: UnsafePointer<Swiftlet__Shim__V1__Rootfs>) throws(StepFa
   } catch {
     failure = error
   }
-  // An old kernel takes any key at first and refuses the whole later; both say EINVAL.
+  if failure.errno == EOPNOTSUPP { return try makeRootOfDescriptors(rootfs) }
+  // Linux 6.5 to 6.7 say so of an option that they do not know; but it may be something else.
   guard failure.errno == EINVAL, let old = try? makeRootOfDescriptors(rootfs) else { throw failure }
   return old
 }

@@ -2,7 +2,12 @@
 #ifndef CLINUX_OVERLAY_LAYERS_H
 #define CLINUX_OVERLAY_LAYERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+// Whether the kernel's overlay looks at each option when it is set. Before Linux 6.5 it takes any, refuses the whole when
+// the superblock is made, and writes to the kernel's log which it did not know.
+bool clinux_overlay_checks_options(int context);
 
 // fsconfig(2) `lowerdir` with all layers in one text, topmost first. They are named by their descriptors' numbers,
 // relative to /proc/self/fd, which must be the working directory then and when the superblock is made: paths would not

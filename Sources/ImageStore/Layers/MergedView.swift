@@ -17,7 +17,7 @@ func openMergedView(_ directories: [String]) throws(ImageError) -> SharedFD {
   } catch {
     failure = error
   }
-  // An old kernel takes any key at first and refuses the whole later, with EINVAL. Whatever else it was comes again.
+  // An old kernel does not know `lowerdir+`. Whatever else it was comes again.
   guard let old = try? layersByDescriptor(directories) else { throw failure }
   return old
 }
@@ -37,6 +37,9 @@ private func layersOneByOne(_ directories: [String]) throws(ImageError) -> Share
   guard context >= 0 else { throw ImageError.call("fsopen", "overlay", -context) }
   let owner = SharedFD(owning: context)
   return try withExtendedLifetime(owner) { () throws(ImageError) -> SharedFD in
+    guard clinux_overlay_checks_options(context) else {
+      throw ImageError.call("fsconfig lowerdir+", directories[0], EOPNOTSUPP)
+    }
     for directory in directories {
       let code = clinux_fs_add_lower(context, directory)
       guard code == 0 else { throw ImageError.call("fsconfig lowerdir+", directory, -code) }
