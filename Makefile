@@ -24,8 +24,8 @@ test-kernel: ## Swift tests against the kernel (root)
 integration: ## cases against a real daemon (root); CASE="test_logs.py -k binary" chooses
 	@.ci/integration $(CASE)
 
-vm: ## cases on a kernel with cgroup v2 alone, in an emulated machine; CASE="vm/cases -k devices" chooses
-	@.ci/vm $(CASE)
+vm: ## cases in an emulated machine with cgroup v2 alone; CASE="vm/cases -k devices" chooses; or RUN="command" WITH="files"
+	@.ci/vm $(if $(RUN),--run '$(RUN)' $(addprefix --with ,$(abspath $(WITH)))) $(CASE)
 
 check: ## imports between rooms, format, generated code, forbidden things, longest functions
 	@.ci/install

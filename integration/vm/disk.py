@@ -65,6 +65,7 @@ def fill(tree: pathlib.Path, kernel: Kernel, linked: set[pathlib.Path]) -> None:
             copy(source, tree, path)
     shutil.copytree(VENV, tree / "venv", symlinks=True)
     shutil.copytree(kernel.modules, tree / "usr/lib/modules" / kernel.version, symlinks=True)
+    (tree / "usr/bin/sh").symlink_to("bash")
     (tree / "var/lib/dpkg/status").touch()
     (tree / "usr/sbin/init").unlink(missing_ok=True)
     shutil.copy(BOOT, tree / "usr/sbin/init")
@@ -96,8 +97,8 @@ def libraries(programs: list[pathlib.Path]) -> set[pathlib.Path]:
     return {pathlib.Path(path) for path in found} | {pathlib.Path(LOADER)}
 
 
-def swiftlet(target: pathlib.Path, arguments: list[str]) -> None:
-    """Writes a disk with our programs, and the cases with what these read; `arguments` are for their pytest."""
+def swiftlet(target: pathlib.Path, command: list[str], files: list[pathlib.Path]) -> None:
+    """Writes a disk with our programs, the cases with what these read, the command to run, and files for it."""
     generated = stubs.generate()
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
         tree = pathlib.Path(scratch)
@@ -108,7 +109,10 @@ def swiftlet(target: pathlib.Path, arguments: list[str]) -> None:
         shutil.copytree(REPOSITORY / "integration", tree / "integration", ignore=without)
         shutil.copytree(generated, tree / "integration/generated" / generated.name)
         shutil.copytree(REPOSITORY / "proto", tree / "proto")
-        (tree / "arguments").write_text("".join(f"{argument}\n" for argument in arguments))
+        (tree / "command").write_text("".join(f"{word}\0" for word in command))
+        (tree / "with").mkdir()
+        for file in files:
+            subprocess.run(["cp", "-a", file.resolve(), tree / "with" / file.name], check=True)
         packages = tree / ".build/debian"  # what debian.py would have to download
         shutil.copytree(debian.unpacked("busybox-static"), packages / "busybox-static", symlinks=True)
         make(target, tree, 1 << 30)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 PROCESSORS, MEBIBYTES = 2, 2048
-ENDED = re.compile(r"vm: cases ended with (\d+)")
+ENDED = re.compile(r"vm: ended with (\d+)$")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc|\r|[^\x09\x20-\x7e]")
 
 
@@ -18,11 +18,11 @@ class Machine:
     """qemu with two disks that it never changes, a console, and a file that takes what the machine gives out."""
 
     def __init__(self, kernel: pathlib.Path, initramfs: pathlib.Path, disks: list[pathlib.Path],
-                 results: pathlib.Path, told: Callable[[str], None]) -> None:
+                 results: pathlib.Path, told: Callable[[str], None], mebibytes: int = MEBIBYTES) -> None:
         # Emulated even where /dev/kvm is: inside a virtual machine that may hang, and one way is enough to keep.
         command = ["setpriv", "--pdeathsig", "KILL",  # whatever ends this process ends the machine
                    "qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp",
-                   str(PROCESSORS), "-m", str(MEBIBYTES), "-no-reboot", "-nodefaults", "-display", "none",
+                   str(PROCESSORS), "-m", str(mebibytes), "-no-reboot", "-nodefaults", "-display", "none",
                    "-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initramfs), "-append",
                    "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable cgroup_no_v1=all",
                    "-device", "virtio-serial-pci", "-chardev", f"file,id=results,path={results}",
@@ -32,7 +32,7 @@ class Machine:
         self.lines: list[str] = []
         self.began = time.monotonic()
         self.booted: float | None = None
-        self.code: int | None = None  # pytest's
+        self.code: int | None = None  # of pytest, or of the command that ran instead
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self.read, args=(told,), daemon=True)

@@ -39,7 +39,8 @@ test_ownership_from_the_security_context
 """.split()
 
 
-def arguments() -> list[str]:
-    """For pytest, in the directory `integration`."""
+def command(arguments: list[str]) -> list[str]:
+    """What the machine runs in the directory `integration`: pytest with these arguments, or with all cases."""
     left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
-    return ["-v", "-o", "faulthandler_timeout=150", "-k", left_out, *FILES]
+    return ["/venv/bin/python", "-m", "pytest", "--junitxml", "/run/results.xml", "--junit-prefix", "vm",
+            *(arguments or ["-v", "-o", "faulthandler_timeout=150", "-k", left_out, *FILES])]
