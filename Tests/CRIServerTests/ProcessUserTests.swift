@@ -37,6 +37,32 @@ import Testing
     #expect(throws: RuntimeError.self) { try Self.resolve(image: text) }
   }
 
+  /// An id that setresuid(2) takes for "as it is", or that no number in a request may be.
+  @Test(arguments: ["none", "nogid", "member", "web:nobodys"])
+  func idsOfTheImageAreBoundedToo(_ text: String) {
+    let database = UserDatabase(
+      passwd: Array(
+        "web:x:1000:1001::/:\nnone:x:4294967295:1::/:\nnogid:x:5:2147483648::/:\nmember:x:6:6::/:\n".utf8),
+      group: Array("nobodys:x:4294967295:\nhuge:x:4294967294:member\n".utf8))
+    #expect { try ProcessUser(.init(), imageUser: text, database: database) } throws: { error in
+      let error = error as? RuntimeError
+      return error?.code == .invalidArgument && error?.message.contains("image User") ?? false
+    }
+  }
+
+  @Test func accountFilesWithCarriageReturnsAndShortLines() throws {
+    let database = UserDatabase(
+      passwd: Array("root:x:0:0:root:/root:/bin/sh\r\napp:x:1000:1002\r\n#no:x:1:1::/:\r\nbad:x:one:1::/:".utf8),
+      group: Array("root:x:0:\r\nbare:x:77\r\nteam:x:78:app\r\n".utf8))
+    let user = try ProcessUser(.init(), imageUser: "app", database: database)
+    #expect(user.uid == 1000 && user.groups == [78, 1002] && user.home == "/")
+    #expect(try ProcessUser(.init(), imageUser: "app:bare", database: database).gid == 77)
+    #expect(try ProcessUser(.init(), imageUser: "root", database: database).home == "/root")
+    for name in ["#no", "bad"] {
+      #expect(throws: RuntimeError.self) { try ProcessUser(.init(), imageUser: name, database: database) }
+    }
+  }
+
   @Test func mergeTakesTheImagesGroupsAndStrictDoesNot() throws {
     let merge = try Self.resolve {
       $0.runAsUser.value = 1000

@@ -18,8 +18,12 @@ web:x:1000:1001::/srv:/bin/sh
 2147483648:x:0:0::/root:/bin/sh
 18446744073709551616:x:0:0::/root:/bin/sh
 1x:x:4242:4242::/:/bin/sh
+none:x:4294967295:100::/:/bin/sh
+nogid:x:1000:4294967295::/:/bin/sh
+member:x:1002:1002::/:/bin/sh
 """
-GROUP = "root:x:0:\nstaff:x:50:web\nsecret:x:999:web\n1:x:0:\n2147483648:x:0:\n"
+GROUP = ("root:x:0:\nstaff:x:50:web\nsecret:x:999:web\n1:x:0:\n2147483648:x:0:\n"
+         "nobodys:x:4294967295:\nhuge:x:2147483648:member\n")
 IDS = "id -u; id -g; id -G"
 
 
@@ -55,7 +59,8 @@ def test_an_images_user_is_a_number_or_a_known_name(pod, load):
 
 def test_an_images_user_that_is_neither_is_refused(pod, load):
     for user in ("+1", "-1", "4294967295", "4294967296", "2147483648", "99999999999", "18446744073709551616", "1 ",
-                 "2x", ":5", "web:", "1:2147483648", "web:nosuch", "web:staff:x"):
+                 "2x", ":5", "web:", "1:2147483648", "web:nosuch", "web:staff:x", "none", "nogid",
+                 "member", "web:nobodys"):
         refused = pod.create_refused(SLEEPER, image=load(User=user))
         assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and "User" in refused.text, (user, refused)
 

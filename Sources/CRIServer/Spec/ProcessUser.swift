@@ -35,14 +35,17 @@ struct ProcessUser: Sendable, Hashable {
     } else if parts.count == 2 {
       gid = try Self.group(parts[1], field: requestedUser.field, database: database)
     } else {
-      gid = user.account?.gid ?? 0
+      gid = try Self.checked(user.account?.gid ?? 0, field: requestedUser.field, of: "passwd")
     }
     var groups: Set<UInt32> = [gid]
     for number in context.supplementalGroups {
       groups.insert(try Self.number(number, field: "linux.security_context.supplemental_groups"))
     }
     switch context.supplementalGroupsPolicy {
-    case .merge: if let account = user.account { groups.formUnion(database.groups(of: account.name)) }
+    case .merge:
+      for number in user.account.map({ database.groups(of: $0.name) }) ?? [] {
+        groups.insert(try Self.checked(number, field: requestedUser.field, of: "group"))
+      }
     case .strict: break
     case .UNRECOGNIZED(let value):
       throw RuntimeError(
@@ -83,7 +86,7 @@ struct ProcessUser: Sendable, Hashable {
     guard let account = database.account(named: text), !text.isEmpty else {
       throw RuntimeError(.invalidArgument, "\(field): user \"\(text)\" is not in the image's /etc/passwd")
     }
-    return (account.uid, account)
+    return (try checked(account.uid, field: field, of: "passwd"), account)
   }
 
   private static func group(
@@ -93,7 +96,15 @@ struct ProcessUser: Sendable, Hashable {
     guard let group = database.group(named: text), !text.isEmpty else {
       throw RuntimeError(.invalidArgument, "\(field): group \"\(text)\" is not in the image's /etc/group")
     }
-    return group.gid
+    return try checked(group.gid, field: field, of: "group")
+  }
+
+  /// An id from the image's own files: 4294967295 is "leave it as it is" to setresuid(2), which would be root.
+  private static func checked(_ id: UInt32, field: String, of file: String) throws(RuntimeError) -> UInt32 {
+    guard id <= maximum else {
+      throw RuntimeError(.invalidArgument, "\(field): \(id) in the image's /etc/\(file) is not in 0...\(maximum)")
+    }
+    return id
   }
 
   private static func isNumber(_ text: Substring) -> Bool {

@@ -23,12 +23,12 @@ struct UserDatabase: Sendable {
   ///   - group: the bytes of group(5); nil when the image has none.
   init(passwd: [UInt8]?, group: [UInt8]?) {
     accounts = Self.lines(passwd).compactMap { fields in
-      guard fields.count >= 6, let uid = UInt32(fields[2]), let gid = UInt32(fields[3]) else { return nil }
-      return Account(name: fields[0], uid: uid, gid: gid, home: fields[5])
+      guard fields.count >= 4, let uid = UInt32(fields[2]), let gid = UInt32(fields[3]) else { return nil }
+      return Account(name: fields[0], uid: uid, gid: gid, home: fields.count > 5 ? fields[5] : "")
     }
     groups = Self.lines(group).compactMap { fields in
-      guard fields.count >= 4, let gid = UInt32(fields[2]) else { return nil }
-      return Group(name: fields[0], gid: gid, members: fields[3].split(separator: ","))
+      guard fields.count >= 3, let gid = UInt32(fields[2]) else { return nil }
+      return Group(name: fields[0], gid: gid, members: fields.count > 3 ? fields[3].split(separator: ",") : [])
     }
   }
 
@@ -39,10 +39,14 @@ struct UserDatabase: Sendable {
     groups.filter { $0.members.contains { $0 == user } }.map(\.gid)
   }
 
+  /// The fields of each line, by bytes: to Swift, CR and LF are one character. Fields at a line's end may be missing.
   private static func lines(_ bytes: [UInt8]?) -> [[Substring]] {
     guard let bytes else { return [] }
-    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("#") }.map {
-      $0.split(separator: ":", omittingEmptySubsequences: false)
+    return bytes.split(separator: UInt8(ascii: "\n")).filter { $0.first != UInt8(ascii: "#") }.map { line in
+      let line = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+      return line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false).map {
+        Substring(decoding: $0, as: UTF8.self)
+      }
     }
   }
 }
