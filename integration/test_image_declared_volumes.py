@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from lib import oci, tar
+from lib import images, oci, tar
 from lib.cri import SLEEPER
 from lib.stubs import pb
 
@@ -43,6 +43,20 @@ def test_a_directory_of_its_own_with_the_images_content(daemon, pod, image):
         container.stop()
         container.remove()
     assert kept(daemon) == []
+
+
+def test_the_configuration_can_ignore_them(make_daemon, archives, tmp_path):
+    daemon = make_daemon(start=False)
+    with open(daemon.config, "a") as config:
+        config.write("[containers]\nignore_image_volumes = true\n")
+    daemon.start()
+    daemon.client.load(oci.layout_archive({"example.com/volumes:v1": images.busybox().with_layers(layer()).with_config(
+        **volumes("/data"))}))
+    pod = daemon.client.run_pod()
+    container = pod.run(SLEEPER, image="example.com/volumes:v1")
+    assert container.shell("cat /data/seed; grep -c ' /data ' /proc/self/mountinfo || true") == "from the image\n0\n"
+    assert kept(daemon) == []
+    pod.remove()
 
 
 def test_a_mount_of_the_request_wins(daemon, pod, image, tmp_path):

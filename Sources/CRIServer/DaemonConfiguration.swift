@@ -15,6 +15,8 @@ package struct DaemonConfiguration: Sendable {
   package var cgroupParent: String
   /// Processes and threads that a container may have (ATTACKS.md D23); -1: no limit.
   package var pidsLimit: Int64 = 4096
+  /// Whether an image's `VOLUME`s get no directories of their own.
+  package var ignoresImageVolumes = false
   package var shimPath: String
   package var pausePath: String
   package var network: NetworkConfiguration

@@ -20,7 +20,8 @@ struct ContainerVolumes: Sendable {
         .invalidArgument, "mounts: \(config.mounts.count) of them are more than the \(MountPlan.most) that are made")
     }
     try MountPlan.checkLabels(config.mounts, hasSELinux: SecurityModules.node.hasSELinux)
-    declared = try DeclaredVolumes(image.config.volumes, requested: config.mounts, image: config.image.image)
+    let volumes = daemon.configuration.ignoresImageVolumes ? [] : image.config.volumes
+    declared = try DeclaredVolumes(volumes, requested: config.mounts, image: config.image.image)
     for (index, mount) in config.mounts.enumerated() where mount.wantsImage {
       mounted[index] = try await Self.find(mount, field: "mounts[\(index)]", in: daemon.images)
     }
