@@ -132,7 +132,7 @@ def test_a_log_directory_that_cannot_be_made(cri, tmp_path):
     assert container.status().reason == "StartError"
 
 
-@pytest.mark.parametrize("path", ["../../escape.log", "a/../../escape.log"])
+@pytest.mark.parametrize("path", ["../../escape.log", "a/../../escape.log", "../\u0301escape.log"])
 def test_a_log_path_that_leaves_its_directory(pod, path):
     refused = pod.create_refused(["true"], log_path=path)
     assert refused.code == INVALID and "log_path" in refused.text

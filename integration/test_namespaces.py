@@ -107,6 +107,15 @@ def test_a_target_that_does_not_run_is_refused(cri):
     assert refused.code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 
 
+def test_the_pods_pid_namespace_where_the_pod_has_none(cri):
+    """A pod made with CONTAINER has no PID namespace for its containers to share."""
+    pod = cri.run_pod(linux=options(cri, pid=pb.CONTAINER))
+    config = pod.container_config(SLEEPER)
+    config.linux.security_context.namespace_options.pid = pb.POD
+    refused = pod.create_refused(config=config)
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and "namespace_options.pid" in refused.text
+
+
 @pytest.mark.parametrize("fields", [dict(network=3), dict(ipc=3), dict(pid=3), dict(network=17)])
 def test_modes_that_make_no_sense_are_refused(cri, fields):
     refused = cri.refused("RunPodSandbox", config=cri.pod_config(linux=options(cri, **fields)))

@@ -108,19 +108,20 @@ package struct CgroupHierarchy: Sendable, Hashable {
   /// - Throws: `.invalidArgument` unless it is absolute, at most 32 deep and 1024 bytes long, and without empty, `.`
   ///   and `..` components, bytes below 0x21 and semicolons.
   package static func checkedPath(_ text: String) throws(RuntimeError) -> String {
-    let trimmed = text.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
+    let slash = UInt8(ascii: "/")
+    let trimmed = text.utf8.count > 1 && text.utf8.last == slash ? Substring(text.utf8.dropLast()) : text[...]
     guard trimmed.utf8.count <= 1024 else {
       throw RuntimeError(.invalidArgument, "cgroup_parent is longer than 1024 bytes")
     }
-    let components = trimmed.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
+    let components = trimmed.utf8.split(separator: slash, omittingEmptySubsequences: false).dropFirst()
     let isPlain = components.allSatisfy { part in
-      !part.isEmpty && part != "." && part != ".." && part.utf8.count <= 255
-        && part.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ";") }
+      !part.isEmpty && !part.elementsEqual(".".utf8) && !part.elementsEqual("..".utf8) && part.count <= 255
+        && part.allSatisfy { $0 > 0x20 && $0 != 0x7f && $0 != UInt8(ascii: ";") }
     }
     guard trimmed.hasPrefix("/"), isPlain, (1...32).contains(components.count) else {
       throw RuntimeError(.invalidArgument, "cgroup_parent \"\(text.prefix(100))\" is not a plain absolute path")
     }
-    return trimmed
+    return String(trimmed)
   }
 
   /// - Parameter made: told of each directory that was made, with the one above it.
@@ -159,7 +160,7 @@ package struct CgroupHierarchy: Sendable, Hashable {
   /// Best effort: a group above ours that cannot have a controller shows when a limit of it is set.
   private func enableControllers(above path: String, root: String) {
     var directory = root
-    for component in path.split(separator: "/") {
+    for component in path.pathComponents {
       if mkdir(directory, 0o755) != 0, errno != EEXIST { return }
       let available = Self.words("\(directory)/cgroup.controllers")
       let missing = available.intersection(Self.wantedUnified)

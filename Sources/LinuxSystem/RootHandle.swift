@@ -1,5 +1,6 @@
 internal import CLinux
 internal import Glibc
+internal import RuntimeModel
 internal import SystemPackage
 
 /// A directory tree that we do not trust: every path is resolved by the kernel inside it (openat2(2), RESOLVE_IN_ROOT:
@@ -127,7 +128,7 @@ package struct RootHandle: ~Copyable, Sendable {
   /// - Returns: the last one, O_PATH.
   package borrowing func makeDirectories(_ path: String, mode: UInt32 = 0o755) throws(SystemCallError) -> OwnedFD {
     let subject = subject(path)
-    let parts = path.split(separator: "/").filter { $0 != "." }
+    let parts = path.pathComponents.filter { $0 != "." }
     guard !parts.contains("..") else {
       throw SystemCallError(call: "mkdir", errno: .invalidArgument, subject: "\(subject): has ..")
     }
@@ -151,10 +152,10 @@ package struct RootHandle: ~Copyable, Sendable {
   /// - Throws: EXDEV on a mount point below; EINVAL for the root itself. What was removed before stays removed.
   package borrowing func remove(_ path: String) throws(SystemCallError) {
     let subject = subject(path)
-    guard let slash = path.split(separator: "/").last, slash != "..", slash != "." else {
+    guard let name = path.pathComponents.last, name != "..", name != "." else {
       throw SystemCallError(call: "remove", errno: .invalidArgument, subject: subject)
     }
-    let parent = path.split(separator: "/").dropLast().joined(separator: "/")
+    let parent = path.pathComponents.dropLast().joined(separator: "/")
     let directory: OwnedFD
     do {
       directory = try open("/" + parent, flags: O_RDONLY | O_DIRECTORY)
@@ -162,7 +163,7 @@ package struct RootHandle: ~Copyable, Sendable {
       if error.errno == .noSuchFileOrDirectory { return }
       throw error
     }
-    try TreeRemoval.remove(Array(slash.utf8), in: directory, subject: subject)
+    try TreeRemoval.remove(Array(name.utf8), in: directory, subject: subject)
   }
 
   private borrowing func subject(_ path: String) -> String { "\(path) in \(name)" }

@@ -10,8 +10,13 @@ import Testing
     environment.set("PATH", "/bin")
     environment.add(line: "A=1")
     environment.add(line: "EMPTY")
+    environment.add(line: "MARK=\u{301}v=1")
     environment.set("PATH".utf8, [0xff])
-    #expect(environment.lines == [Array("PATH=".utf8) + [0xff], Array("A=1".utf8), Array("EMPTY=".utf8)])
+    #expect(
+      environment.lines == [
+        Array("PATH=".utf8) + [0xff], Array("A=1".utf8), Array("EMPTY=".utf8), Array("MARK=\u{301}v=1".utf8),
+      ])
+    #expect(environment.contains("MARK"))
   }
 
   /// The CRI's number, the kernel's.

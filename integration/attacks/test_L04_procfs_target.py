@@ -42,7 +42,7 @@ def test_an_image_with_other_kernel_directories(cri, pod, canary, clean, plant):
 
 
 @pytest.mark.parametrize("path", ["/proc", "/proc/sys", "/proc/self", "/proc/1", "/proc/self/attr", "/proc/../proc",
-                                  "/proc/sysrq-trigger", "/proc/self/exe"])
+                                  "/proc/sysrq-trigger", "/proc/self/exe", "/proc/\u0301x"])
 def test_a_volume_over_procfs_is_refused(pod, tmp_path, path):
     try:
         container = pod.create(["true"], mounts=[pb.Mount(container_path=path, host_path=str(tmp_path))])

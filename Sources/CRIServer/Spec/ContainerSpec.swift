@@ -114,9 +114,10 @@ struct ContainerSpec: Sendable {
       throw RuntimeError(
         .invalidArgument, "linux.security_context.namespace_options.\(name): NODE, but the sandbox has its own")
     }
-    if namespaces.pid == .pod && sandbox.pid == .node {
+    if namespaces.pid == .pod && sandbox.pid != .pod {
+      let own = sandbox.pid == .node ? "uses the node's" : "was made with CONTAINER: its containers share none"
       throw RuntimeError(
-        .invalidArgument, "linux.security_context.namespace_options.pid: POD, but the sandbox uses the node's")
+        .invalidArgument, "linux.security_context.namespace_options.pid: POD, but the sandbox \(own)")
     }
   }
 
@@ -212,7 +213,7 @@ struct ContainerSpec: Sendable {
     guard directory.hasPrefix("/") else {
       throw RuntimeError(.invalidArgument, "log_directory: \"\(directory)\" is not absolute")
     }
-    guard !path.hasPrefix("/"), !path.split(separator: "/").contains("..") else {
+    guard !path.hasPrefix("/"), !path.pathComponents.contains("..") else {
       throw RuntimeError(.invalidArgument, "log_path: \"\(path)\" leaves log_directory")
     }
     return MountPlan.cleaned(directory + "/" + path)

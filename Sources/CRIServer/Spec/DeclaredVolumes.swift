@@ -32,7 +32,7 @@ struct DeclaredVolumes: Sendable {
         throw RuntimeError(.failedPrecondition, "image \(image) declares a VOLUME that is no path")
       }
       let clean = MountPlan.cleaned(path)
-      let isReserved = Self.own.contains(clean) || Self.reserved.contains { clean == $0 || clean.hasPrefix($0 + "/") }
+      let isReserved = Self.own.contains(clean) || Self.reserved.contains { clean == $0 || clean.isBelow($0) }
       if !isReserved, taken.insert(clean).inserted { paths.append(clean) }
     }
     self.paths = paths
@@ -52,7 +52,7 @@ struct DeclaredVolumes: Sendable {
       mount.type = "bind"
       mount.source = directory
       mount.destination = path
-      if requested.contains(where: { path.hasPrefix($0.destination + "/") }) {
+      if requested.contains(where: { path.isBelow($0.destination) }) {
         inOrder.append(mount)
       } else {
         first.append(mount)

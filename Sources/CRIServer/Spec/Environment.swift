@@ -19,8 +19,9 @@ struct Environment: Sendable {
 
   /// Adds a line of an image's Env; one without `=` sets the empty value.
   mutating func add(line: String) {
-    let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-    set(parts[0].utf8, parts.count == 2 ? Array(parts[1].utf8) : [])
+    // By bytes: to Swift, an equals sign and a combining mark behind it are one character.
+    let parts = line.utf8.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+    set(parts[0], parts.count == 2 ? Array(parts[1]) : [])
   }
 
   func contains(_ key: String) -> Bool { entries.contains { $0.key.elementsEqual(key.utf8) } }

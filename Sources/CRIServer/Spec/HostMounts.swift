@@ -1,4 +1,5 @@
 import Glibc
+import RuntimeModel
 
 /// The node's mounts, as far as a bind mount's propagation depends on them (proc_pid_mountinfo(5)).
 struct HostMounts: Sendable {
@@ -36,7 +37,7 @@ struct HostMounts: Sendable {
   }
 
   private static func holds(_ point: String, _ path: String) -> Bool {
-    point == "/" || path == point || path.hasPrefix(point + "/")
+    point == "/" || path == point || path.isBelow(point)
   }
 
   /// Space, tab, newline and backslash come as octal.

@@ -26,7 +26,7 @@ struct ImageVolume: Sendable {
       throw refuse("propagation", "nothing is ever mounted below an image, only PROPAGATION_PRIVATE fits")
     }
     let subPath = mount.imageSubPath
-    guard !subPath.hasPrefix("/"), !subPath.split(separator: "/").contains(".."), !subPath.utf8.contains(0) else {
+    guard !subPath.hasPrefix("/"), !subPath.pathComponents.contains(".."), !subPath.utf8.contains(0) else {
       throw refuse("image_sub_path", "\"\(subPath)\" is not a path below the image's root")
     }
   }

@@ -21,7 +21,7 @@ enum MountDestination {
     }
     let clean = MountPlan.cleaned(path)
     guard clean != "/" else { throw RuntimeError(.invalidArgument, "\(field): nothing can be mounted over /") }
-    guard clean != "/proc", !clean.hasPrefix("/proc/") || replaceable.contains(clean) else {
+    guard clean != "/proc", !clean.isBelow("/proc") || replaceable.contains(clean) else {
       throw RuntimeError(.invalidArgument, "\(field): \"\(path)\": nothing can be mounted inside /proc")
     }
     return clean

@@ -54,7 +54,7 @@ struct MountPlan: Sendable {
       namespaces: namespaces, isPrivileged: isPrivileged, cgroup: cgroup, readonlyRootfs: readonlyRootfs, files: files
     ).filter { mount in
       !taken.contains(mount.destination)
-        && !["/dev", "/sys", "/sys/fs/cgroup"].contains { taken.contains($0) && mount.destination.hasPrefix($0 + "/") }
+        && !["/dev", "/sys", "/sys/fs/cgroup"].contains { taken.contains($0) && mount.destination.isBelow($0) }
     }
     // Swift's sort is stable: among mounts of one depth the request's order stays.
     mounts = volumes.first + (defaults + own).sorted { Self.depth($0.destination) < Self.depth($1.destination) }
@@ -76,7 +76,7 @@ struct MountPlan: Sendable {
     }
   }
 
-  static func depth(_ path: String) -> Int { path.split(separator: "/").count }
+  static func depth(_ path: String) -> Int { path.pathComponents.count }
 
   private static func defaults(
     namespaces: NamespaceChoice, isPrivileged: Bool, cgroup: Cgroup, readonlyRootfs: Bool, files: SandboxFiles
@@ -201,7 +201,7 @@ struct MountPlan: Sendable {
   /// Without doubled or trailing slashes, `.` and `..`: `..` at the root stays there, as in a path walk.
   static func cleaned(_ path: String) -> String {
     var parts: [Substring] = []
-    for part in path.split(separator: "/") where part != "." {
+    for part in path.pathComponents where part != "." {
       if part == ".." { _ = parts.popLast() } else { parts.append(part) }
     }
     return "/" + parts.joined(separator: "/")

@@ -63,8 +63,7 @@ struct SandboxPlan: Sendable {
   private static func cgroupParent(_ text: String, default parent: String) throws(RuntimeError) -> String {
     guard !text.isEmpty else { return parent }
     let field = "config.linux.cgroup_parent"
-    let parts = text.split(separator: "/")
-    guard !parts.contains(where: { $0.hasSuffix(".slice") }) else {
+    guard !text.pathComponents.contains(where: { $0.hasSuffix(".slice") }) else {
       throw RuntimeError(
         .invalidArgument,
         "\(field): \"\(text)\" is in systemd's form; this runtime uses cgroupfs: set kubelet's cgroupDriver to cgroupfs"
