@@ -156,14 +156,6 @@ def test_values_that_make_no_sense(pod, more, word):
     assert word in refused.text
 
 
-def test_what_is_not_built_yet_is_refused_rather_than_ignored(pod):
-    for more, word in [(dict(tty=True), "tty")]:
-        try:
-            pod.create(["true"], name="built", **more).remove()
-        except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.UNIMPLEMENTED and word in error.details(), error
-
-
 def test_a_windows_pod(cri):
     config = pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(name="w", namespace="n", uid="u"), windows=pb.WindowsPodSandboxConfig())

@@ -907,6 +907,321 @@ void   swiftlet__shim__v1__exec_sync_response__free_unpacked
   assert(message->base.descriptor == &swiftlet__shim__v1__exec_sync_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   swiftlet__shim__v1__terminal_size__init
+                     (Swiftlet__Shim__V1__TerminalSize         *message)
+{
+  static const Swiftlet__Shim__V1__TerminalSize init_value = SWIFTLET__SHIM__V1__TERMINAL_SIZE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__terminal_size__get_packed_size
+                     (const Swiftlet__Shim__V1__TerminalSize *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__terminal_size__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__terminal_size__pack
+                     (const Swiftlet__Shim__V1__TerminalSize *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__terminal_size__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__terminal_size__pack_to_buffer
+                     (const Swiftlet__Shim__V1__TerminalSize *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__terminal_size__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__TerminalSize *
+       swiftlet__shim__v1__terminal_size__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__TerminalSize *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__terminal_size__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__terminal_size__free_unpacked
+                     (Swiftlet__Shim__V1__TerminalSize *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__terminal_size__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__exec_request__init
+                     (Swiftlet__Shim__V1__ExecRequest         *message)
+{
+  static const Swiftlet__Shim__V1__ExecRequest init_value = SWIFTLET__SHIM__V1__EXEC_REQUEST__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__exec_request__get_packed_size
+                     (const Swiftlet__Shim__V1__ExecRequest *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__exec_request__pack
+                     (const Swiftlet__Shim__V1__ExecRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__exec_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ExecRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__ExecRequest *
+       swiftlet__shim__v1__exec_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__ExecRequest *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__exec_request__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__exec_request__free_unpacked
+                     (Swiftlet__Shim__V1__ExecRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__exec_response__init
+                     (Swiftlet__Shim__V1__ExecResponse         *message)
+{
+  static const Swiftlet__Shim__V1__ExecResponse init_value = SWIFTLET__SHIM__V1__EXEC_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__exec_response__get_packed_size
+                     (const Swiftlet__Shim__V1__ExecResponse *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__exec_response__pack
+                     (const Swiftlet__Shim__V1__ExecResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__exec_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ExecResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__ExecResponse *
+       swiftlet__shim__v1__exec_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__ExecResponse *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__exec_response__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__exec_response__free_unpacked
+                     (Swiftlet__Shim__V1__ExecResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__exec_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__attach_request__init
+                     (Swiftlet__Shim__V1__AttachRequest         *message)
+{
+  static const Swiftlet__Shim__V1__AttachRequest init_value = SWIFTLET__SHIM__V1__ATTACH_REQUEST__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__attach_request__get_packed_size
+                     (const Swiftlet__Shim__V1__AttachRequest *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__attach_request__pack
+                     (const Swiftlet__Shim__V1__AttachRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__attach_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__AttachRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__AttachRequest *
+       swiftlet__shim__v1__attach_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__AttachRequest *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__attach_request__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__attach_request__free_unpacked
+                     (Swiftlet__Shim__V1__AttachRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__attach_response__init
+                     (Swiftlet__Shim__V1__AttachResponse         *message)
+{
+  static const Swiftlet__Shim__V1__AttachResponse init_value = SWIFTLET__SHIM__V1__ATTACH_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__attach_response__get_packed_size
+                     (const Swiftlet__Shim__V1__AttachResponse *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__attach_response__pack
+                     (const Swiftlet__Shim__V1__AttachResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__attach_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__AttachResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__AttachResponse *
+       swiftlet__shim__v1__attach_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__AttachResponse *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__attach_response__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__attach_response__free_unpacked
+                     (Swiftlet__Shim__V1__AttachResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__attach_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__resize_terminal_request__init
+                     (Swiftlet__Shim__V1__ResizeTerminalRequest         *message)
+{
+  static const Swiftlet__Shim__V1__ResizeTerminalRequest init_value = SWIFTLET__SHIM__V1__RESIZE_TERMINAL_REQUEST__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__resize_terminal_request__get_packed_size
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__resize_terminal_request__pack
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__resize_terminal_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__ResizeTerminalRequest *
+       swiftlet__shim__v1__resize_terminal_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__ResizeTerminalRequest *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__resize_terminal_request__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__resize_terminal_request__free_unpacked
+                     (Swiftlet__Shim__V1__ResizeTerminalRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__resize_terminal_response__init
+                     (Swiftlet__Shim__V1__ResizeTerminalResponse         *message)
+{
+  static const Swiftlet__Shim__V1__ResizeTerminalResponse init_value = SWIFTLET__SHIM__V1__RESIZE_TERMINAL_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__resize_terminal_response__get_packed_size
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__resize_terminal_response__pack
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__resize_terminal_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__ResizeTerminalResponse *
+       swiftlet__shim__v1__resize_terminal_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__ResizeTerminalResponse *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__resize_terminal_response__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__resize_terminal_response__free_unpacked
+                     (Swiftlet__Shim__V1__ResizeTerminalResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__resize_terminal_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   swiftlet__shim__v1__kill_request__init
                      (Swiftlet__Shim__V1__KillRequest         *message)
 {
@@ -3084,7 +3399,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__process__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__process__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[16] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_descriptors[17] =
 {
   {
     "container_id",
@@ -3278,6 +3593,18 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__start_request__field_d
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "stdin_once",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StartRequest, stdin_once),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[] = {
   3,   /* field[3] = cgroup */
@@ -3295,13 +3622,14 @@ static const unsigned swiftlet__shim__v1__start_request__field_indices_by_name[]
   11,   /* field[11] = root_propagation */
   4,   /* field[4] = rootfs */
   10,   /* field[10] = stdin */
+  16,   /* field[16] = stdin_once */
   12,   /* field[12] = stop_signal */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__start_request__number_ranges[2 + 1] =
 {
   { 1, 0 },
   { 23, 15 },
-  { 0, 16 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
 {
@@ -3311,7 +3639,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descriptor =
   "Swiftlet__Shim__V1__StartRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StartRequest),
-  16,
+  17,
   swiftlet__shim__v1__start_request__field_descriptors,
   swiftlet__shim__v1__start_request__field_indices_by_name,
   2,  swiftlet__shim__v1__start_request__number_ranges,
@@ -3560,6 +3888,395 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_sync_response__descrip
   swiftlet__shim__v1__exec_sync_response__field_indices_by_name,
   1,  swiftlet__shim__v1__exec_sync_response__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__exec_sync_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__terminal_size__field_descriptors[2] =
+{
+  {
+    "width",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__TerminalSize, width),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "height",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__TerminalSize, height),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__terminal_size__field_indices_by_name[] = {
+  1,   /* field[1] = height */
+  0,   /* field[0] = width */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__terminal_size__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__terminal_size__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.TerminalSize",
+  "TerminalSize",
+  "Swiftlet__Shim__V1__TerminalSize",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__TerminalSize),
+  2,
+  swiftlet__shim__v1__terminal_size__field_descriptors,
+  swiftlet__shim__v1__terminal_size__field_indices_by_name,
+  1,  swiftlet__shim__v1__terminal_size__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__terminal_size__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__exec_request__field_descriptors[7] =
+{
+  {
+    "container_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, container_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "process",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, process),
+    &swiftlet__shim__v1__process__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cgroup",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, cgroup),
+    &swiftlet__shim__v1__cgroup__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stdin",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, stdin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stdout",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, stdout),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stderr",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, stderr),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecRequest, size),
+    &swiftlet__shim__v1__terminal_size__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__exec_request__field_indices_by_name[] = {
+  2,   /* field[2] = cgroup */
+  0,   /* field[0] = container_id */
+  1,   /* field[1] = process */
+  6,   /* field[6] = size */
+  5,   /* field[5] = stderr */
+  3,   /* field[3] = stdin */
+  4,   /* field[4] = stdout */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__exec_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.ExecRequest",
+  "ExecRequest",
+  "Swiftlet__Shim__V1__ExecRequest",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__ExecRequest),
+  7,
+  swiftlet__shim__v1__exec_request__field_descriptors,
+  swiftlet__shim__v1__exec_request__field_indices_by_name,
+  1,  swiftlet__shim__v1__exec_request__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__exec_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__exec_response__field_descriptors[1] =
+{
+  {
+    "exit_code",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ExecResponse, exit_code),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__exec_response__field_indices_by_name[] = {
+  0,   /* field[0] = exit_code */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__exec_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.ExecResponse",
+  "ExecResponse",
+  "Swiftlet__Shim__V1__ExecResponse",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__ExecResponse),
+  1,
+  swiftlet__shim__v1__exec_response__field_descriptors,
+  swiftlet__shim__v1__exec_response__field_indices_by_name,
+  1,  swiftlet__shim__v1__exec_response__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__exec_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__attach_request__field_descriptors[4] =
+{
+  {
+    "container_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachRequest, container_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stdin",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachRequest, stdin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stdout",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachRequest, stdout),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "stderr",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachRequest, stderr),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__attach_request__field_indices_by_name[] = {
+  0,   /* field[0] = container_id */
+  3,   /* field[3] = stderr */
+  1,   /* field[1] = stdin */
+  2,   /* field[2] = stdout */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__attach_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.AttachRequest",
+  "AttachRequest",
+  "Swiftlet__Shim__V1__AttachRequest",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__AttachRequest),
+  4,
+  swiftlet__shim__v1__attach_request__field_descriptors,
+  swiftlet__shim__v1__attach_request__field_indices_by_name,
+  1,  swiftlet__shim__v1__attach_request__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__attach_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__attach_response__field_descriptors[1] =
+{
+  {
+    "too_slow",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachResponse, too_slow),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__attach_response__field_indices_by_name[] = {
+  0,   /* field[0] = too_slow */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__attach_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.AttachResponse",
+  "AttachResponse",
+  "Swiftlet__Shim__V1__AttachResponse",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__AttachResponse),
+  1,
+  swiftlet__shim__v1__attach_response__field_descriptors,
+  swiftlet__shim__v1__attach_response__field_indices_by_name,
+  1,  swiftlet__shim__v1__attach_response__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__attach_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__resize_terminal_request__field_descriptors[2] =
+{
+  {
+    "container_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ResizeTerminalRequest, container_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "size",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__ResizeTerminalRequest, size),
+    &swiftlet__shim__v1__terminal_size__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__resize_terminal_request__field_indices_by_name[] = {
+  0,   /* field[0] = container_id */
+  1,   /* field[1] = size */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__resize_terminal_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.ResizeTerminalRequest",
+  "ResizeTerminalRequest",
+  "Swiftlet__Shim__V1__ResizeTerminalRequest",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__ResizeTerminalRequest),
+  2,
+  swiftlet__shim__v1__resize_terminal_request__field_descriptors,
+  swiftlet__shim__v1__resize_terminal_request__field_indices_by_name,
+  1,  swiftlet__shim__v1__resize_terminal_request__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__resize_terminal_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define swiftlet__shim__v1__resize_terminal_response__field_descriptors NULL
+#define swiftlet__shim__v1__resize_terminal_response__field_indices_by_name NULL
+#define swiftlet__shim__v1__resize_terminal_response__number_ranges NULL
+const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.ResizeTerminalResponse",
+  "ResizeTerminalResponse",
+  "Swiftlet__Shim__V1__ResizeTerminalResponse",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__ResizeTerminalResponse),
+  0,
+  swiftlet__shim__v1__resize_terminal_response__field_descriptors,
+  swiftlet__shim__v1__resize_terminal_response__field_indices_by_name,
+  0,  swiftlet__shim__v1__resize_terminal_response__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__resize_terminal_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor swiftlet__shim__v1__kill_request__field_descriptors[3] =
@@ -4198,11 +4915,14 @@ const ProtobufCEnumDescriptor swiftlet__shim__v1__propagation__descriptor =
   swiftlet__shim__v1__propagation__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descriptors[9] =
+static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descriptors[12] =
 {
   { "StartSandbox", &swiftlet__shim__v1__start_sandbox_request__descriptor, &swiftlet__shim__v1__start_sandbox_response__descriptor },
   { "Start", &swiftlet__shim__v1__start_request__descriptor, &swiftlet__shim__v1__start_response__descriptor },
   { "ExecSync", &swiftlet__shim__v1__exec_sync_request__descriptor, &swiftlet__shim__v1__exec_sync_response__descriptor },
+  { "Exec", &swiftlet__shim__v1__exec_request__descriptor, &swiftlet__shim__v1__exec_response__descriptor },
+  { "Attach", &swiftlet__shim__v1__attach_request__descriptor, &swiftlet__shim__v1__attach_response__descriptor },
+  { "ResizeTerminal", &swiftlet__shim__v1__resize_terminal_request__descriptor, &swiftlet__shim__v1__resize_terminal_response__descriptor },
   { "Kill", &swiftlet__shim__v1__kill_request__descriptor, &swiftlet__shim__v1__kill_response__descriptor },
   { "ReopenLog", &swiftlet__shim__v1__reopen_log_request__descriptor, &swiftlet__shim__v1__reopen_log_response__descriptor },
   { "State", &swiftlet__shim__v1__state_request__descriptor, &swiftlet__shim__v1__state_response__descriptor },
@@ -4211,15 +4931,18 @@ static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descript
   { "Shutdown", &swiftlet__shim__v1__shutdown_request__descriptor, &swiftlet__shim__v1__shutdown_response__descriptor },
 };
 const unsigned swiftlet__shim__v1__shim__method_indices_by_name[] = {
+  4,        /* Attach */
+  3,        /* Exec */
   2,        /* ExecSync */
-  3,        /* Kill */
-  4,        /* ReopenLog */
-  8,        /* Shutdown */
+  6,        /* Kill */
+  7,        /* ReopenLog */
+  5,        /* ResizeTerminal */
+  11,        /* Shutdown */
   1,        /* Start */
   0,        /* StartSandbox */
-  5,        /* State */
-  7,        /* StopSandbox */
-  6         /* WaitExits */
+  8,        /* State */
+  10,        /* StopSandbox */
+  9         /* WaitExits */
 };
 const ProtobufCServiceDescriptor swiftlet__shim__v1__shim__descriptor =
 {
@@ -4228,7 +4951,7 @@ const ProtobufCServiceDescriptor swiftlet__shim__v1__shim__descriptor =
   "Shim",
   "Swiftlet__Shim__V1__Shim",
   "swiftlet.shim.v1",
-  9,
+  12,
   swiftlet__shim__v1__shim__method_descriptors,
   swiftlet__shim__v1__shim__method_indices_by_name
 };
@@ -4256,13 +4979,37 @@ void swiftlet__shim__v1__shim__exec_sync(ProtobufCService *service,
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
   service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void swiftlet__shim__v1__shim__exec(ProtobufCService *service,
+                                    const Swiftlet__Shim__V1__ExecRequest *input,
+                                    Swiftlet__Shim__V1__ExecResponse_Closure closure,
+                                    void *closure_data)
+{
+  assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void swiftlet__shim__v1__shim__attach(ProtobufCService *service,
+                                      const Swiftlet__Shim__V1__AttachRequest *input,
+                                      Swiftlet__Shim__V1__AttachResponse_Closure closure,
+                                      void *closure_data)
+{
+  assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void swiftlet__shim__v1__shim__resize_terminal(ProtobufCService *service,
+                                               const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
+                                               Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
+                                               void *closure_data)
+{
+  assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void swiftlet__shim__v1__shim__kill(ProtobufCService *service,
                                     const Swiftlet__Shim__V1__KillRequest *input,
                                     Swiftlet__Shim__V1__KillResponse_Closure closure,
                                     void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__reopen_log(ProtobufCService *service,
                                           const Swiftlet__Shim__V1__ReopenLogRequest *input,
@@ -4270,7 +5017,7 @@ void swiftlet__shim__v1__shim__reopen_log(ProtobufCService *service,
                                           void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__state(ProtobufCService *service,
                                      const Swiftlet__Shim__V1__StateRequest *input,
@@ -4278,7 +5025,7 @@ void swiftlet__shim__v1__shim__state(ProtobufCService *service,
                                      void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__wait_exits(ProtobufCService *service,
                                           const Swiftlet__Shim__V1__WaitExitsRequest *input,
@@ -4286,7 +5033,7 @@ void swiftlet__shim__v1__shim__wait_exits(ProtobufCService *service,
                                           void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__stop_sandbox(ProtobufCService *service,
                                             const Swiftlet__Shim__V1__StopSandboxRequest *input,
@@ -4294,7 +5041,7 @@ void swiftlet__shim__v1__shim__stop_sandbox(ProtobufCService *service,
                                             void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__shutdown(ProtobufCService *service,
                                         const Swiftlet__Shim__V1__ShutdownRequest *input,
@@ -4302,7 +5049,7 @@ void swiftlet__shim__v1__shim__shutdown(ProtobufCService *service,
                                         void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 11, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__init (Swiftlet__Shim__V1__Shim_Service *service,
                                      Swiftlet__Shim__V1__Shim_ServiceDestroy destroy)

@@ -16,6 +16,19 @@ package final class ExitWatcher: Sendable {
 
   deinit { registry.end() }
 
+  /// Returns once something can be read from a descriptor, or its other end is gone.
+  ///
+  /// - Returns: false when there is nothing at the end of `limit`.
+  /// - Throws: CancellationError; ``SystemCallError``.
+  package func input(at descriptor: SharedFD, within limit: Duration) async throws -> Bool {
+    do {
+      try await wait(for: descriptor.raw, within: limit)
+      return true
+    } catch is TimeLimitPassed {
+      return false
+    }
+  }
+
   /// Returns once the process has ended (it may still have to be reaped by its parent).
   ///
   /// - Throws: CancellationError; ``SystemCallError``.
@@ -39,10 +52,13 @@ package final class ExitWatcher: Sendable {
   private struct TimeLimitPassed: Error {}
 
   private func wait(for process: borrowing Pidfd, within limit: Duration?) async throws {
-    let raw = try process.withRawDescriptor { (raw) throws(SystemCallError) in
-      try checked("dup", "pidfd \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) }
-    }
-    let wait = ExitWait(OwnedFD(owning: raw), token: registry.nextToken())
+    try await wait(for: process.withRawDescriptor { $0 }, within: limit)
+  }
+
+  /// - Parameter raw: kept open by the caller until this begins to wait.
+  private func wait(for raw: Int32, within limit: Duration?) async throws {
+    let copy = try checked("dup", "descriptor \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) }
+    let wait = ExitWait(OwnedFD(owning: copy), token: registry.nextToken())
     let timer = limit.map { limit in
       Task {
         try await Task.sleep(for: limit)

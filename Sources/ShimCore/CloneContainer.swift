@@ -40,7 +40,7 @@ func cloneContainer(
       try leaveSession()
       _ = umask(0)
       let directory = try furnish(request, rootfs, workingDirectory: process.pointee.cwd, shm: shm, users: nil, node)
-      let identity = prepared.identity(stdio, directory, scoreFile)
+      let identity = prepared.identity(try prepared.streams(stdio), directory, scoreFile)
       try become(.command(arguments: prepared.arguments(), environment: prepared.environment()), as: identity, node)
     }
   } catch {

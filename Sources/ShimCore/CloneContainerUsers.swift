@@ -88,7 +88,7 @@ private func runFirst(_ plan: ContainerPlan, mounts channel: Int32, _ node: Node
   let root = ContainerRoot(
     descriptor: try require(clinux_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "open root", "/"))
   let directory = try root.place(plan.process.pointee.cwd, .directory, "working directory")
-  let identity = plan.prepared.identity(plan.stdio, directory, -1)
+  let identity = plan.prepared.identity(try plan.prepared.streams(plan.stdio), directory, -1)
   try become(
     .command(arguments: plan.prepared.arguments(), environment: plan.prepared.environment()), as: identity, node)
 }

@@ -42,6 +42,16 @@ struct Preparation {
     _ = close(file)
   }
 
+  /// The child's streams: those that it was given, or the terminal that it makes for itself. To be called by the child,
+  /// its root in place.
+  func streams(_ given: Stdio) throws(StepFailure) -> Stdio {
+    guard let terminal = given.terminal else { return given }
+    let root = try require(clinux_open("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0), "open root", "/")
+    defer { _ = close(root) }
+    return try makeTerminal(
+      terminal, owner: process.pointee.user?.pointee.uid ?? 0, in: ContainerRoot(descriptor: root))
+  }
+
   func identity(_ stdio: Stdio, _ directory: Int32, _ scoreFile: Int32) -> Identity {
     var identity = Identity(
       stdio: stdio, terminal: process.pointee.tty != 0, workingDirectory: directory, scoreFile: scoreFile, score: score)

@@ -46,7 +46,7 @@ final class Connection: Watcher {
     if isOpen, interest & Loop.readable != 0 { readOnce() }
   }
 
-  /// The one descriptor that came with the present request, or -1; the caller closes it.
+  /// The next descriptor that came with the present request, or -1; the caller closes it.
   func takeDescriptor() -> Int32 {
     descriptors.isEmpty ? -1 : descriptors.removeFirst()
   }

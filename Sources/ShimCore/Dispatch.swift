@@ -21,6 +21,9 @@ extension Shim: RequestReceiver {
     if let call = waiter, call.connection === connection { forgetWaiter() }
     stopCalls.removeAll { $0.connection === connection }
     for exec in execs where exec.connection === connection { exec.cancel() }
+    for task in tasks {
+      for client in task.attachments where client.connection === connection { client.end() }
+    }
     scheduleLeave()
   }
 
@@ -42,6 +45,18 @@ extension Shim: RequestReceiver {
     } else if "ExecSync".matches(method) {
       try with(payload, swiftlet__shim__v1__exec_sync_request__descriptor) { (request) throws(Refusal) in
         try execSync(call, request)
+      }
+    } else if "Exec".matches(method) {
+      try with(payload, swiftlet__shim__v1__exec_request__descriptor) { (request) throws(Refusal) in
+        try exec(call, request)
+      }
+    } else if "Attach".matches(method) {
+      try with(payload, swiftlet__shim__v1__attach_request__descriptor) { (request) throws(Refusal) in
+        try attach(call, request)
+      }
+    } else if "ResizeTerminal".matches(method) {
+      try with(payload, swiftlet__shim__v1__resize_terminal_request__descriptor) { (request) throws(Refusal) in
+        try resizeTerminal(call, request)
       }
     } else if "Kill".matches(method) {
       try with(payload, swiftlet__shim__v1__kill_request__descriptor) { (request) throws(Refusal) in

@@ -1,7 +1,7 @@
 import CLinux
 import CShimMessages
 
-/// One ExecSync, from its clone to its answer.
+/// One ExecSync or Exec, from its clone to its answer.
 final class Exec: OutputSink {
   /// How long output may come after the process has ended, and after it was killed.
   private static let drainTime: Int64 = 5_000_000_000
@@ -21,6 +21,8 @@ final class Exec: OutputSink {
   private var output = ByteBlock()
   private var errors = ByteBlock()
   private let limit: Int
+  /// An Exec: its output goes to the caller by itself.
+  private let isSession: Bool
   private var exitCode: Int32?
   private var truncated = false
   private var timedOut = false
@@ -37,6 +39,7 @@ final class Exec: OutputSink {
     self.call = call
     self.task = task
     self.shim = shim
+    isSession = false
     connection = call.connection
     pid = outcome.pid
     pidfd = outcome.pidfd
@@ -56,6 +59,22 @@ final class Exec: OutputSink {
         self.timePassed(callTimedOut: callIsFirst)
       }
     }
+  }
+
+  /// An Exec, which has no end but its process's.
+  init(
+    _ call: Call, _ group: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?, task: ShimTask, outcome: CloneOutcome, shim: Shim
+  ) {
+    self.call = call
+    self.task = task
+    self.shim = shim
+    isSession = true
+    connection = call.connection
+    pid = outcome.pid
+    pidfd = outcome.pidfd
+    cgroup = CgroupPaths(group)
+    limit = 0
+    status = StatusPipe(outcome.status, loop: shim.loop) { self.started($0) }
   }
 
   deinit {
@@ -127,10 +146,11 @@ final class Exec: OutputSink {
     }
   }
 
-  /// The caller has gone: as if the time had passed, with nobody to tell.
+  /// The caller has gone: as if the time had passed, with nobody to tell. An Exec goes on (CRI.md 5.7).
   func cancel() {
     guard !answered else { return }
     answered = true
+    if isSession { return }
     killAll()
     if exitCode != nil { finish() }
   }
@@ -164,9 +184,17 @@ final class Exec: OutputSink {
     if callTimedOut {
       return call.fail(Refusal(.deadlineExceeded, "container \(task.id): exec: not done within the time given"))
     }
+    if isSession { return answerSession() }
     let result = ExecResult(exitCode: timedOut ? 137 : exitCode ?? 137, timedOut: timedOut, truncated: truncated)
     let shim = shim
     call.succeed(result, output: output.take(), errors: errors.take()) { shim.execBytes -= $0 }
+  }
+
+  private func answerSession() {
+    var response = Swiftlet__Shim__V1__ExecResponse()
+    swiftlet__shim__v1__exec_response__init(&response)
+    response.exit_code = exitCode ?? 137
+    call.succeed(&response)
   }
 
   private func discard() {

@@ -26,6 +26,7 @@ func populateDevices(
   try link("/proc/self/fd/2", tmpfs, "stderr")
   try link("pts/ptmx", tmpfs, "ptmx")
   if access("/proc/kcore", F_OK) == 0 { try link("/proc/kcore", tmpfs, "core") }
+  if request.pointee.process.pointee.tty != 0 { try makeConsole(tmpfs) }
   // Mount points of nearly every container.
   for name in ["pts", "shm", "mqueue"] as [StaticString] {
     let path = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
@@ -33,6 +34,15 @@ func populateDevices(
     // A device below it was asked for.
     if made != -EEXIST { try require(made, "populate /dev", on: path) }
   }
+}
+
+/// A place for the container's terminal.
+private func makeConsole(_ tmpfs: Int32) throws(StepFailure) {
+  let made = clinux_open_at(tmpfs, "console", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  // A device of that name was asked for; it is covered.
+  if made == -EEXIST { return }
+  try require(made, "populate /dev", "console")
+  _ = close(made)
 }
 
 /// Devices elsewhere than in a /dev of our own. A volume on /dev has what its owner put there: nothing is made in it.

@@ -24,6 +24,11 @@ struct ContainerRoot {
     open(path, UInt64(O_PATH), ContainerRoot.inside)
   }
 
+  /// As `find`, through no symbolic link at all.
+  func findPlain(_ path: UnsafePointer<CChar>?) -> Int32 {
+    open(path, UInt64(O_PATH), ContainerRoot.strict)
+  }
+
   /// An O_PATH descriptor of a directory that must be there, links inside the root followed.
   func openDirectory(
     _ path: UnsafePointer<CChar>?, _ step: @autoclosure () -> String

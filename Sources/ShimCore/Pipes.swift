@@ -5,15 +5,17 @@ import CShimMessages
 final class Pipes {
   /// The child's ends.
   private(set) var child = Stdio(input: -1, output: -1, error: -1)
-  /// Our ends; `error` is -1 with a terminal. `input` is -1 when the child reads /dev/null.
+  /// Our ends, all -1 with a terminal. `input` is -1 when the child reads /dev/null.
   private(set) var ours = Stdio(input: -1, output: -1, error: -1)
+  /// Where the master of the child's terminal comes, or -1.
+  private var terminal: Int32 = -1
 
   /// - Parameters:
   ///   - stdin: a pipe that stays open, instead of /dev/null.
-  ///   - tty: a pseudo terminal instead of pipes; `stdin` has no meaning then.
+  ///   - tty: a terminal that the child makes, instead of pipes; `stdin` has no meaning then.
   init(stdin: Bool, tty: Bool) throws(StepFailure) {
     if tty {
-      try openTerminal()
+      try openTerminalSocket()
       return
     }
     if stdin {
@@ -31,16 +33,16 @@ final class Pipes {
     closeAndForget(&ours.input)
     closeAndForget(&ours.output)
     closeAndForget(&ours.error)
+    closeAndForget(&terminal)
   }
 
-  /// Gives the child's ends to its user, who may open /dev/stdout and /proc/self/fd/1 again.
+  /// Gives the child's ends to its user, who may open /dev/stdout and /proc/self/fd/1 again. A terminal is given to him
+  /// by the child.
   func own(by user: UnsafePointer<Swiftlet__Shim__V1__User>?, in users: PodUsers?) throws(StepFailure) {
-    let uid = (user?.pointee.uid ?? 0) &+ (users?.uid ?? 0)
-    let gid = (user?.pointee.gid ?? 0) &+ (users?.gid ?? 0)
-    guard uid != 0 || gid != 0 else { return }
-    if ours.input >= 0 { try require(clinux_fchown(child.input, uid, gid), "own standard input") }
-    try require(clinux_fchown(child.output, uid, gid), "own standard output")
-    try require(clinux_fchown(child.error, uid, gid), "own standard error")
+    let owner = PipeOwner(user, in: users)
+    if ours.input >= 0 { try owner.take(child.input, "own standard input") }
+    if child.output >= 0 { try owner.take(child.output, "own standard output") }
+    if child.error >= 0 { try owner.take(child.error, "own standard error") }
   }
 
   /// After the clone, so that our ends see the end of file.
@@ -48,12 +50,22 @@ final class Pipes {
     closeAndForget(&child.input)
     closeAndForget(&child.output)
     closeAndForget(&child.error)
+    if var socket = child.terminal?.socket { closeAndForget(&socket) }
+    child.terminal = nil
   }
 
   /// Our ends belong to the caller from now on.
   func takeOurs() -> Stdio {
     let taken = ours
     ours = Stdio(input: -1, output: -1, error: -1)
+    return taken
+  }
+
+  /// The socket where the terminal's master comes before the child's program begins, or -1. It is the caller's from now
+  /// on.
+  func takeTerminalSocket() -> Int32 {
+    let taken = terminal
+    terminal = -1
     return taken
   }
 
@@ -66,20 +78,36 @@ final class Pipes {
     return ends
   }
 
-  private func openTerminal() throws(StepFailure) {
-    let flags = O_RDWR | O_NOCTTY | O_CLOEXEC
-    let master = "/dev/ptmx".withCString { clinux_open($0, flags, 0) }
-    guard master >= 0 else { throw StepFailure(step: "open", errno: -master, subject: "/dev/ptmx") }
-    ours.output = master
-    guard unlockpt(master) == 0 else { throw StepFailure(step: "unlock terminal", errno: clinux_errno(), subject: "") }
-    let slave = clinux_pty_peer(master, flags)
-    guard slave >= 0 else { throw StepFailure(step: "open terminal", errno: -slave, subject: "") }
-    child = Stdio(input: slave, output: -1, error: -1)
-    ours.input = clinux_fcntl(master, F_DUPFD_CLOEXEC, 3)
-    child.output = clinux_fcntl(slave, F_DUPFD_CLOEXEC, 3)
-    child.error = clinux_fcntl(slave, F_DUPFD_CLOEXEC, 3)
-    guard ours.input >= 0, child.output >= 0, child.error >= 0 else {
-      throw StepFailure(step: "duplicate terminal", errno: EMFILE, subject: "")
+  private func openTerminalSocket() throws(StepFailure) {
+    var ends: (Int32, Int32) = (-1, -1)
+    let made = withUnsafeMutableBytes(of: &ends) {
+      clinux_socketpair($0.baseAddress?.assumingMemoryBound(to: Int32.self))
     }
+    try require(made, "socket pair")
+    terminal = ends.0
+    child.terminal = NewTerminal(socket: ends.1, isConsole: true)
   }
+}
+
+/// The user of a container as the node knows him, who is to own the pipes that its processes are given.
+struct PipeOwner {
+  private let uid: UInt32
+  private let gid: UInt32
+
+  init(_ user: UnsafePointer<Swiftlet__Shim__V1__User>?, in users: PodUsers?) {
+    uid = (user?.pointee.uid ?? 0) &+ (users?.uid ?? 0)
+    gid = (user?.pointee.gid ?? 0) &+ (users?.gid ?? 0)
+  }
+
+  /// Nothing but a pipe ever changes hands (ATTACKS L11).
+  func take(_ pipe: Int32, _ step: @autoclosure () -> String) throws(StepFailure) {
+    guard uid != 0 || gid != 0, isPipe(pipe) else { return }
+    try require(clinux_fchown(pipe, uid, gid), step())
+  }
+}
+
+func isPipe(_ file: Int32) -> Bool {
+  var mode: UInt32 = 0
+  var device: UInt64 = 0
+  return clinux_file_kind(file, &mode, &device) == 0 && mode & UInt32(S_IFMT) == UInt32(S_IFIFO)
 }

@@ -28,11 +28,24 @@ struct PodUsers {
   let gid: UInt32
 }
 
-/// A child's three descriptors; close-on-exec in this process.
+/// A child's three descriptors, or our ends of them; close-on-exec in this process.
 struct Stdio {
   var input: Int32
   var output: Int32
   var error: Int32
+  /// Of a child: what it makes for itself instead of the three.
+  var terminal: NewTerminal?
+}
+
+/// A terminal that a child makes for itself, of its container's devpts.
+struct NewTerminal {
+  /// Takes the master; the child's copy ends with exec.
+  var socket: Int32
+  /// Columns and rows; 0: unknown.
+  var width: UInt16 = 0
+  var height: UInt16 = 0
+  /// It is shown at /dev/console, too.
+  var isConsole = false
 }
 
 /// Which step of a start failed, with what errno, on which object.

@@ -24,7 +24,7 @@ extension Shim {
     if let failure = outcome.failure { throw Refusal(failure, of: "container \(id)") }
     task.pid = outcome.pid
     task.pidfd = outcome.pidfd
-    task.attach(pipes.takeOurs(), loop: loop, scratch: scratch)
+    task.follow(pipes, loop: loop, scratch: scratch)
     tasks.append(task)
     let status = StatusPipe(outcome.status, loop: loop) { self.started(task, $0) }
     task.starting = ShimTask.Starting(call: call, status: status, warnings: warnings)
@@ -72,6 +72,12 @@ extension Shim {
   private func started(_ task: ShimTask, _ report: [UInt8]) {
     guard var starting = task.starting else { return }
     if report.isEmpty, starting.failure == nil {
+      do throws(StepFailure) {
+        try task.takeTerminal(loop: loop, scratch: scratch)
+      } catch {
+        task.starting?.failure = error
+        return signalFirst(of: task, SIGKILL)
+      }
       loop.cancel(&starting.timer)
       task.starting = nil
       task.startedAt = wallClock()

@@ -43,8 +43,15 @@ final class ShimTask: OutputSink {
   private let memoryKillsBefore: UInt64?
   private var streams: [OutputStream] = []
   private var records: [LogStream] = []
-  /// Keeps the container's stdin open.
-  private var input: Int32 = -1
+  /// Keeps the container's stdin open; of a terminal it is there in any case.
+  private(set) var input: TaskInput?
+  let isTerminal: Bool
+  /// Whether clients' input goes to the container.
+  let takesInput: Bool
+  let stdinOnce: Bool
+  /// Where the terminal's master comes before the program begins, or -1.
+  private var terminalSocket: Int32 = -1
+  var attachments: [Attachment] = []
 
   init(_ request: UnsafePointer<Swiftlet__Shim__V1__StartRequest>, log: LogFile?) {
     id = text(request.pointee.container_id)
@@ -53,6 +60,9 @@ final class ShimTask: OutputSink {
     let limit = Int(request.pointee.log_line_limit)
     records = [LogStream(isError: false, limit: limit), LogStream(isError: true, limit: limit)]
     memoryKillsBefore = cgroup.memoryKills()
+    isTerminal = request.pointee.process.map { $0.pointee.tty != 0 } ?? false
+    takesInput = request.pointee.stdin != 0
+    stdinOnce = request.pointee.stdin_once != 0
     self.log = log
     pid = -1
     pidfd = -1
@@ -60,12 +70,32 @@ final class ShimTask: OutputSink {
 
   deinit {
     closeAndForget(&pidfd)
-    closeAndForget(&input)
+    closeAndForget(&terminalSocket)
   }
 
-  /// The process is there and its output can be read.
-  func attach(_ ends: Stdio, loop: Loop, scratch: Scratch) {
-    input = ends.input
+  /// The process is there and its output can be read; that of a terminal when its master has come.
+  func follow(_ pipes: Pipes, loop: Loop, scratch: Scratch) {
+    terminalSocket = pipes.takeTerminalSocket()
+    if !isTerminal { follow(pipes.takeOurs(), loop: loop, scratch: scratch) }
+  }
+
+  /// The program begins: its terminal has been handed over.
+  func takeTerminal(loop: Loop, scratch: Scratch) throws(StepFailure) {
+    guard isTerminal else { return }
+    var master: Int32 = -1
+    let got = clinux_take_descriptor(terminalSocket, &master)
+    closeAndForget(&terminalSocket)
+    guard got > 0, master >= 0 else {
+      throw StepFailure(step: "take terminal", errno: got < 0 ? -got : EPROTO, subject: "")
+    }
+    let input = clinux_fcntl(master, F_DUPFD_CLOEXEC, 3)
+    if input < 0 { _ = close(master) }
+    try require(input, "take terminal")
+    follow(Stdio(input: input, output: master, error: -1), loop: loop, scratch: scratch)
+  }
+
+  private func follow(_ ends: Stdio, loop: Loop, scratch: Scratch) {
+    if ends.input >= 0 { input = TaskInput(ends.input, loop: loop) }
     streams = [OutputStream(ends.output, isError: false, loop: loop, scratch: scratch, sink: self)]
     if ends.error >= 0 {
       streams.append(OutputStream(ends.error, isError: true, loop: loop, scratch: scratch, sink: self))
@@ -74,9 +104,11 @@ final class ShimTask: OutputSink {
 
   func received(_ bytes: UnsafeRawBufferPointer, from stream: OutputStream) {
     if let log { records[stream.isError ? 1 : 0].received(bytes, to: log) }
+    for client in attachments { client.received(bytes, isError: stream.isError) }
   }
 
   func ended(_ stream: OutputStream) {
+    if isTerminal { input?.giveUp() }
     if isDrained { onDrained?() }
   }
 
@@ -104,7 +136,9 @@ final class ShimTask: OutputSink {
     streams = []
     records = []
     onDrained = nil
-    closeAndForget(&input)
+    for client in attachments { client.end() }
+    input?.close()
+    input = nil
     closeAndForget(&pidfd)
     return lost
   }

@@ -89,8 +89,10 @@ extension ShimCallError {
   private static func code(_ failure: Swiftlet_Shim_V1_StepFailure) -> RuntimeError.Code? {
     if [ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN].contains(failure.errno) { return .resourceExhausted }
     if failure.step.hasPrefix("sysctl") || failure.step == "set sysctl" { return .invalidArgument }
-    // What the image or the log directory is not: as the request wants it.
-    if failure.step == "exec" || failure.step.hasPrefix("open log") { return .failedPrecondition }
+    // What the image, the log directory or the container's /dev is not: as the request wants it.
+    if ["exec", "open terminal"].contains(failure.step) || failure.step.hasPrefix("open log") {
+      return .failedPrecondition
+    }
     return nil
   }
 

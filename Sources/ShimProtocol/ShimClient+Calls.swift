@@ -7,7 +7,7 @@ extension ShimClient {
     _ request: Swiftlet_Shim_V1_StartSandboxRequest, networkNamespace: Int32?,
     deadline: ContinuousClock.Instant? = ShimClient.usualDeadline
   ) async throws(ShimCallError) -> Swiftlet_Shim_V1_StartSandboxResponse {
-    try await call("StartSandbox", request, passing: networkNamespace, deadline: deadline)
+    try await call("StartSandbox", request, passing: networkNamespace.map { [$0] } ?? [], deadline: deadline)
   }
 
   /// Starts a container's process; returns once the program has been executed.
@@ -23,6 +23,31 @@ extension ShimClient {
     _ request: Swiftlet_Shim_V1_ExecSyncRequest, deadline: ContinuousClock.Instant?
   ) async throws(ShimCallError) -> Swiftlet_Shim_V1_ExecSyncResponse {
     try await call("ExecSync", request, deadline: deadline)
+  }
+
+  /// Runs a command in a container with the caller's own streams; returns when it has ended.
+  /// - Parameter descriptors: as the request says, in its order. They are taken over, and closed here as soon as the shim
+  ///   has them, so that the caller's ends see the end of what they read; in failure, too.
+  package func exec(
+    _ request: Swiftlet_Shim_V1_ExecRequest, passing descriptors: [Int32]
+  ) async throws(ShimCallError) -> Swiftlet_Shim_V1_ExecResponse {
+    try await call("Exec", request, passing: descriptors, takingOver: true, deadline: nil)
+  }
+
+  /// Connects pipes to a running container's streams; returns when it has ended or the caller is disconnected. To
+  /// disconnect, the caller closes its own ends.
+  /// - Parameter descriptors: as those of ``exec(_:passing:)``.
+  package func attach(
+    _ request: Swiftlet_Shim_V1_AttachRequest, passing descriptors: [Int32]
+  ) async throws(ShimCallError) -> Swiftlet_Shim_V1_AttachResponse {
+    try await call("Attach", request, passing: descriptors, takingOver: true, deadline: nil)
+  }
+
+  /// Sets the size of a container's terminal.
+  package func resizeTerminal(
+    _ request: Swiftlet_Shim_V1_ResizeTerminalRequest, deadline: ContinuousClock.Instant? = ShimClient.usualDeadline
+  ) async throws(ShimCallError) -> Swiftlet_Shim_V1_ResizeTerminalResponse {
+    try await call("ResizeTerminal", request, deadline: deadline)
   }
 
   /// Signals a container. Idempotent: one that is dead is no error.

@@ -1,5 +1,7 @@
+import Glibc
 import RuntimeModel
 import SwiftProtobuf
+import Synchronization
 
 /// A connection to one pod's shim, over which any number of calls may be under way at once; all clients of the process
 /// share one thread. Goes out of use with its last reference. What the methods do: `proto/shim.proto`.
@@ -53,14 +55,20 @@ package final class ShimClient: Sendable {
   }
 
   /// One call. The messages are coded in the caller's task, not on the shared thread.
+  /// - Parameters:
+  ///   - descriptors: lent until the call ends, or taken over.
+  ///   - takingOver: they are closed here as soon as the shim has them, which is long before some calls end.
   func call<Request: Message, Response: Message>(
-    _ method: String, _ request: Request, passing descriptor: Int32? = nil, deadline: ContinuousClock.Instant?
+    _ method: String, _ request: Request, passing descriptors: [Int32] = [], takingOver: Bool = false,
+    deadline: ContinuousClock.Instant?
   ) async throws(ShimCallError) -> Response {
+    let given = takingOver ? TakenDescriptors(descriptors) : nil
     let frame = try Self.encode(method, request, deadline: deadline)
     let call = ShimConnection.Call(token: connection.newToken(), method: method, deadline: deadline)
     let answer = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        connection.start(call, frame: frame, descriptor: descriptor, continuation: continuation)
+        connection.start(call, frame: frame, descriptors: descriptors, continuation: continuation)
+        given?.close()
         // A cancellation before this point found no call to abandon.
         if Task.isCancelled { connection.abandon(call.token) }
       }
@@ -68,6 +76,21 @@ package final class ShimClient: Sendable {
       connection.abandon(call.token)
     }
     return try Self.decode(method, answer.get())
+  }
+
+  /// Closed once, at the latest with the object.
+  private final class TakenDescriptors: Sendable {
+    private let descriptors: Mutex<[Int32]>
+
+    init(_ descriptors: [Int32]) { self.descriptors = Mutex(descriptors) }
+    deinit { close() }
+
+    func close() {
+      descriptors.withLock { descriptors in
+        for descriptor in descriptors { Glibc.close(descriptor) }
+        descriptors = []
+      }
+    }
   }
 
   private static func encode(

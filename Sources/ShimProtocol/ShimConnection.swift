@@ -22,8 +22,8 @@ final class ShimConnection: Sendable {
   private struct Outgoing {
     var bytes: [UInt8]
     var offset: Int
-    /// A descriptor of our own that goes with the first byte.
-    var descriptor: Int32?
+    /// Descriptors that go with the first byte; our own while the frame waits.
+    var descriptors: [Int32]
   }
 
   /// What is to be done once the lock is released.
@@ -75,9 +75,9 @@ final class ShimConnection: Sendable {
   // MARK: - From callers
 
   /// Sends an encoded request and has `continuation` resumed once with what becomes of it.
-  /// - Parameter descriptor: borrowed for the duration of this function.
+  /// - Parameter descriptors: borrowed for the duration of this function.
   func start(
-    _ call: Call, frame: consuming [UInt8], descriptor: Int32?, continuation: CheckedContinuation<Answer, Never>
+    _ call: Call, frame: consuming [UInt8], descriptors: [Int32], continuation: CheckedContinuation<Answer, Never>
   ) {
     var frame = frame
     let actions = state.withLock { state in
@@ -91,7 +91,7 @@ final class ShimConnection: Sendable {
       guard stream < UInt32.max - 1 else { return close(&state, .failed(call: "next stream", errno: EOVERFLOW)) }
       FrameCodec.setStream(stream, of: &frame)
       do throws(ConnectionEnd) {
-        try send(Outgoing(bytes: frame, offset: 0, descriptor: descriptor), &state)
+        try send(Outgoing(bytes: frame, offset: 0, descriptors: descriptors), &state)
       } catch {
         actions.answers.append((continuation, .failure(ShimCallError(method: call.method, end: error))))
         return actions
@@ -208,7 +208,7 @@ final class ShimConnection: Sendable {
     var frame = frame
     if state.outgoing.isEmpty {
       while frame.offset < frame.bytes.count {
-        let passing = frame.offset == 0 ? frame.descriptor : nil
+        let passing = frame.offset == 0 ? frame.descriptors : []
         let sent: Int?
         do throws(ConnectionEnd) {
           sent = try ShimSocket.send(frame.bytes, from: frame.offset, passing: passing, on: state.descriptor)
@@ -225,32 +225,42 @@ final class ShimConnection: Sendable {
     guard state.outgoingBytes + frame.bytes.count <= Self.outgoingLimit else {
       throw .failed(call: "send", errno: ENOBUFS)
     }
-    if let descriptor = frame.descriptor {
-      frame.descriptor = nil
-      if frame.offset == 0 {
-        // The caller's own may be closed, and its number given to another file, before the frame goes.
-        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
-        guard copy >= 0 else { throw .failed(call: "fcntl F_DUPFD_CLOEXEC", errno: errno) }
-        frame.descriptor = copy
-      }
-    }
+    // The caller's own may be closed, and their numbers given to other files, before the frame goes.
+    frame.descriptors = frame.offset == 0 ? try Self.copies(of: frame.descriptors) : []
     if state.outgoing.isEmpty {
-      try reactor.watch(state.registration, descriptor: state.descriptor, sending: true)
+      do throws(ConnectionEnd) {
+        try reactor.watch(state.registration, descriptor: state.descriptor, sending: true)
+      } catch {
+        for copy in frame.descriptors { Glibc.close(copy) }
+        throw error
+      }
     }
     state.outgoingBytes += frame.bytes.count
     state.outgoing.append(frame)
   }
 
+  private static func copies(of descriptors: [Int32]) throws(ConnectionEnd) -> [Int32] {
+    var copies: [Int32] = []
+    for descriptor in descriptors {
+      let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+      guard copy >= 0 else {
+        let reason = errno
+        for made in copies { Glibc.close(made) }
+        throw .failed(call: "fcntl F_DUPFD_CLOEXEC", errno: reason)
+      }
+      copies.append(copy)
+    }
+    return copies
+  }
+
   private func flush(_ state: inout State) throws(ConnectionEnd) {
     while var frame = state.outgoing.first {
-      let passing = frame.offset == 0 ? frame.descriptor : nil
+      let passing = frame.offset == 0 ? frame.descriptors : []
       guard
         let sent = try ShimSocket.send(frame.bytes, from: frame.offset, passing: passing, on: state.descriptor)
       else { return }
-      if let copy = frame.descriptor {
-        Glibc.close(copy)
-        frame.descriptor = nil
-      }
+      for copy in frame.descriptors { Glibc.close(copy) }
+      frame.descriptors = []
       frame.offset += sent
       if frame.offset < frame.bytes.count {
         state.outgoing[0] = frame
@@ -267,7 +277,7 @@ final class ShimConnection: Sendable {
     state.end = end
     reactor.remove(state.registration, descriptor: state.descriptor)
     Glibc.close(state.descriptor)
-    for frame in state.outgoing { if let copy = frame.descriptor { Glibc.close(copy) } }
+    for frame in state.outgoing { for copy in frame.descriptors { Glibc.close(copy) } }
     let actions = Actions(
       answers: state.pending.values.map {
         ($0.continuation, .failure(ShimCallError(method: $0.call.method, end: end)))

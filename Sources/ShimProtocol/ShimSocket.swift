@@ -58,7 +58,7 @@ package enum ShimSocket {
   /// Sends what the kernel takes now of `bytes` from `offset`, `passing` beside the first of them.
   /// - Returns: how many bytes went; nil when the kernel takes none now.
   static func send(
-    _ bytes: [UInt8], from offset: Int, passing: Int32?, on descriptor: Int32
+    _ bytes: [UInt8], from offset: Int, passing: [Int32], on descriptor: Int32
   ) throws(ConnectionEnd) -> Int? {
     let sent = bytes.withUnsafeBytes { raw in
       var piece = iovec(
@@ -67,11 +67,12 @@ package enum ShimSocket {
         var message = msghdr()
         message.msg_iov = piece
         message.msg_iovlen = 1
-        guard let passing else { return retried { sendmsg(descriptor, &message, sendFlags) } }
+        guard !passing.isEmpty else { return retried { sendmsg(descriptor, &message, sendFlags) } }
         var control = RightsMessage(passing)
+        let size = control.size
         return withUnsafeMutableBytes(of: &control) { control in
           message.msg_control = control.baseAddress
-          message.msg_controllen = control.count
+          message.msg_controllen = size
           return retried { sendmsg(descriptor, &message, sendFlags) }
         }
       }
@@ -142,17 +143,22 @@ package enum ShimSocket {
   }
 }
 
-/// A control message that carries one descriptor, laid out as cmsg(3) has it on 64-bit Linux: the macros that compute
-/// this are not visible to Swift.
+/// A control message that carries up to four descriptors, laid out as cmsg(3) has it on 64-bit Linux: the macros that
+/// compute this are not visible to Swift.
 private struct RightsMessage {
   private var length: Int
   private var level: Int32 = SOL_SOCKET
   private var type = Int32(SCM_RIGHTS)
-  private var descriptor: Int32
-  private var padding: Int32 = 0
+  private var descriptors: (Int32, Int32, Int32, Int32) = (-1, -1, -1, -1)
 
-  init(_ descriptor: Int32) {
-    self.descriptor = descriptor
-    length = MemoryLayout<cmsghdr>.size + MemoryLayout<Int32>.size
+  /// With the padding that comes after an odd number of descriptors.
+  var size: Int { (length + 7) & ~7 }
+
+  init(_ passing: [Int32]) {
+    precondition(passing.count <= 4, "more descriptors than any call of a shim takes")
+    length = MemoryLayout<cmsghdr>.size + passing.count * MemoryLayout<Int32>.size
+    withUnsafeMutableBytes(of: &descriptors) { slots in
+      passing.withUnsafeBytes { slots.copyMemory(from: $0) }
+    }
   }
 }

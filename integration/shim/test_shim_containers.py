@@ -157,14 +157,6 @@ def test_stdin(pod):
     assert pod.wait_exit("d").exit_code == 137
 
 
-def test_terminal(pod):
-    request = pod.container_request("c", ["sh", "-c", "tty; echo err >&2"])
-    request.process.tty = True
-    pod.client.call("Start", request)
-    assert pod.wait_exit("c").exit_code in (0, 1)
-    assert pod.log("c")[-1] == ("stdout", "F", "err")
-
-
 def test_stop_sandbox_ends_all(pod):
     for index in range(3):
         pod.run(f"c{index}", "trap '' TERM; sleep 1000 & sleep 1001")

@@ -50,6 +50,19 @@ int clinux_host_raise_open_files(void);
 // pipe2(2), both ends close-on-exec. 0, or -errno.
 int clinux_host_pipe(int ends[2]);
 
+// What a pipe holds, in bytes, rounded up (F_SETPIPE_SZ). The capacity, or -errno.
+int clinux_host_set_pipe_capacity(int pipe, int bytes);
+
+// A connected pair of Unix sockets that keep messages whole, both close-on-exec. 0, or -errno.
+int clinux_host_socketpair(int ends[2]);
+
+// Receives, without waiting, a message that may carry a descriptor: 1 with it (close-on-exec) or -1 in *descriptor,
+// 0 when the other end is gone, -EAGAIN when none has come, or -errno.
+int clinux_host_take_descriptor(int socket, int *descriptor);
+
+// The size that the processes of a terminal see, in characters (TIOCSWINSZ). 0, or -errno.
+int clinux_host_resize_terminal(int terminal, uint16_t width, uint16_t height);
+
 // O_NONBLOCK for one open file. 0, or -errno.
 int clinux_host_set_nonblocking(int descriptor);
 

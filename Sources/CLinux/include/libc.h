@@ -59,10 +59,19 @@ static inline int clinux_prctl(int option, unsigned long a, unsigned long b, uns
 // SIG_IGN is a cast in a macro.
 static inline int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }
 
-// The peer of `fd` end of a pseudo terminal (TIOCGPTPEER is a macro with a cast, its argument not a pointer).
-static inline int clinux_pty_peer(int fd, int flags) {
-  int peer = ioctl(fd, TIOCGPTPEER, flags);
+// The peer of a pseudo terminal's master (TIOCGPTPEER is a macro with a cast, its argument not a pointer), which may be
+// opened from now on.
+static inline int clinux_pty_peer(int master, int flags) {
+  int locked = 0;
+  if (ioctl(master, TIOCSPTLCK, &locked) < 0) return -errno;
+  int peer = ioctl(master, TIOCGPTPEER, flags);
   return peer < 0 ? -errno : peer;
+}
+
+// The size that a terminal's processes see; they are told by SIGWINCH.
+static inline int clinux_resize_terminal(int terminal, unsigned short width, unsigned short height) {
+  struct winsize size = {.ws_col = width, .ws_row = height};
+  return ioctl(terminal, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
 
 // Reaps any one child that has ended. Returns its pid, 0 when none has ended, -errno otherwise (ECHILD: no children).

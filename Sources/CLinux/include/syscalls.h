@@ -28,6 +28,7 @@ static const uint64_t clinux_propagation_slave = 1 << 19;
 static const uint64_t clinux_propagation_shared = 1 << 20;
 // File systems' magic numbers, as fstatfs(2) shows them.
 static const int64_t clinux_proc_magic = 0x9fa0;
+static const int64_t clinux_devpts_magic = 0x1cd1;
 
 // clone3's flags that <sched.h> lacks or has as an unsigned macro that Swift reads as a signed one.
 static const uint64_t clinux_clone_newns = 0x00020000;
@@ -176,8 +177,8 @@ static inline int clinux_send_descriptor(int socket, int descriptor) {
   return clinux_result(sendmsg(socket, &message, MSG_NOSIGNAL));
 }
 
-// Waits for such a message. 1 with the descriptor (close-on-exec) or -1 in *descriptor, 0 when the other end is gone.
-static inline int clinux_wait_for_descriptor(int socket, int *descriptor) {
+// Receives such a message. 1 with the descriptor (close-on-exec) or -1 in *descriptor, 0 when the other end is gone.
+static inline int clinux_receive_descriptor(int socket, int *descriptor, int flags) {
   char byte;
   union {
     struct cmsghdr header;
@@ -188,12 +189,20 @@ static inline int clinux_wait_for_descriptor(int socket, int *descriptor) {
       .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
   *descriptor = -1;
   ssize_t got;
-  do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   while (got < 0 && errno == EINTR);
   if (got <= 0) return clinux_result(got);
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   if (header != NULL && header->cmsg_type == SCM_RIGHTS) memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
   return 1;
+}
+
+static inline int clinux_wait_for_descriptor(int socket, int *descriptor) {
+  return clinux_receive_descriptor(socket, descriptor, 0);
+}
+// Does not wait: -EAGAIN when none has come.
+static inline int clinux_take_descriptor(int socket, int *descriptor) {
+  return clinux_receive_descriptor(socket, descriptor, MSG_DONTWAIT);
 }
 
 // waitid(2) for one child.
@@ -315,6 +324,7 @@ static inline int clinux_file_kind(int file, uint32_t *mode, uint64_t *device) {
   return 0;
 }
 static inline uint64_t clinux_device_number(unsigned int major, unsigned int minor) { return makedev(major, minor); }
+static inline uint32_t clinux_device_major(uint64_t device) { return major(device); }
 
 // statx(2): the number of the mount that a path leads to, as in mountinfo.
 static inline int clinux_mount_identifier(int directory, const char *path, uint64_t *identifier) {

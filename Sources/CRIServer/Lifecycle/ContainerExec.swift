@@ -27,7 +27,7 @@ struct ContainerExec: Sendable {
     let timeout = min(timeout, Self.longestTimeout)
     var request = Swiftlet_Shim_V1_ExecSyncRequest()
     request.containerID = container.id.value
-    request.process = try process(command)
+    request.process = try process(command, tty: false)
     request.timeoutNano = timeout * 1_000_000_000
     let output = daemon.execOutput.take()
     defer { daemon.execOutput.giveBack(output) }
@@ -53,6 +53,72 @@ struct ContainerExec: Sendable {
     }
   }
 
+  /// How long a terminal may take that the command makes before it begins.
+  private static let terminalPatience = Duration.seconds(30)
+
+  /// Begins a command whose streams are the caller's; it ends by itself or with the container. Nobody needs to wait for
+  /// it.
+  /// - Parameters:
+  ///   - choice: the other streams are /dev/null, or the terminal's.
+  ///   - size: of the terminal, as far as it is known.
+  /// - Throws: `RuntimeError`. With a terminal a command that cannot be run may fail here; else ``ExecSession/exitCode()``
+  ///   tells.
+  func begin(
+    command: [String], _ choice: StreamChoice, tty: Bool, size: TerminalSize? = nil
+  ) async throws -> ExecSession {
+    let action = "\(command[0]) in \(container.subject)"
+    var request = Swiftlet_Shim_V1_ExecRequest()
+    request.containerID = container.id.value
+    request.process = try process(command, tty: tty)
+    if tty {
+      if let size { request.size = size.message }
+    } else {
+      request.stdin = choice.stdin
+      request.stdout = choice.stdout
+      request.stderr = choice.stderr
+    }
+    let leaf = try await makeLeaf()
+    request.cgroup = leaf.message
+    do {
+      guard tty else {
+        let (ours, theirs) = try StreamEnds.pipes(
+          stdin: choice.stdin, stdout: choice.stdout, stderr: choice.stderr)
+        return ExecSession(ends: ours, terminal: nil, answer: answer(request, leaf, passing: theirs.takeAll(), action))
+      }
+      let (receiving, sending) = try TerminalMaster.sockets()
+      let answer = answer(request, leaf, passing: [sending], action)
+      guard try await daemon.exits.input(at: receiving, within: Self.terminalPatience) else {
+        throw RuntimeError(.deadlineExceeded, "\(action): its terminal does not come")
+      }
+      guard let master = try TerminalMaster(from: receiving) else {
+        _ = try await answer.value
+        throw RuntimeError(.internalError, "\(action): it ended without its terminal")
+      }
+      let ends = try StreamEnds(master, stdin: choice.stdin)
+      return ExecSession(ends: ends, terminal: master, answer: answer)
+    } catch {
+      discard(leaf, killing: true)
+      throw RuntimeError(action, error)
+    }
+  }
+
+  /// Waits for the command for as long as it takes, whoever else does, and then removes its cgroup.
+  private func answer(
+    _ request: Swiftlet_Shim_V1_ExecRequest, _ leaf: Cgroup, passing descriptors: [Int32], _ action: String
+  ) -> Task<Int32, any Error> {
+    Task {
+      do {
+        let code = try await shim.exec(request, passing: descriptors).exitCode
+        discard(leaf, killing: false)
+        return code
+      } catch {
+        // It never began, or the shim is gone.
+        discard(leaf, killing: true)
+        throw RuntimeError(action, error)
+      }
+    }
+  }
+
   private func failure(_ error: any Error, _ command: [String], _ timeout: Int64) -> RuntimeError {
     let action = "\(command[0]) in \(container.subject)"
     if let error = error as? ShimCallError, error.origin == .deadline {
@@ -61,10 +127,14 @@ struct ContainerExec: Sendable {
     return RuntimeError(action, error)
   }
 
-  private func process(_ command: [String]) throws -> Swiftlet_Shim_V1_Process {
+  private func process(_ command: [String], tty: Bool) throws -> Swiftlet_Shim_V1_Process {
     let record = container.record
     var process = try Swiftlet_Shim_V1_StartRequest(serializedBytes: record.startRequest).process
     process.argv = command.map { Data($0.utf8) }
+    process.tty = tty
+    if tty, !process.env.contains(where: { $0.starts(with: "TERM=".utf8) }) {
+      process.env.append(Data("TERM=\(Environment.standardTerminal)".utf8))
+    }
     if record.usesDefaultSeccomp {
       process.seccomp = try daemon.defaultSeccomp(
         capabilities: CapabilitySet(mask: process.capabilities.bounding))

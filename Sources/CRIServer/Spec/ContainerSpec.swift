@@ -95,6 +95,7 @@ struct ContainerSpec: Sendable {
     request.logPath = try Self.logPath(config.logPath, directory: around.logDirectory)
     request.logDirectory = request.logPath.isEmpty ? "" : MountPlan.cleaned(around.logDirectory)
     request.stdin = config.stdin
+    request.stdinOnce = config.stdinOnce
     request.stopSignal = stopSignal
     self.request = request
   }
@@ -142,6 +143,7 @@ struct ContainerSpec: Sendable {
     process.capabilities.ambient = capabilities.ambient.mask
     process.capabilities.inheritable = capabilities.ambient.mask
     process.noNewPrivs = security.noNewPrivs
+    process.tty = config.tty
     process.oomScoreAdj = try config.linux.resources.checkedOOMScore(prefix: "linux.resources.")
     process.setOomScoreAdj = true
     process.openFiles = DescriptorLimit.ofPrograms
@@ -183,6 +185,7 @@ struct ContainerSpec: Sendable {
     }
     environment.set("PATH", Environment.standardPath)
     if !around.hostname.isEmpty { environment.set("HOSTNAME", around.hostname) }
+    if config.tty { environment.set("TERM", Environment.standardTerminal) }
     for line in around.image.environment {
       guard !line.utf8.contains(0) else {
         throw RuntimeError(.invalidArgument, "image: its variable \"\(line.prefix { $0 != "\0" })\" has a NUL byte")

@@ -5,6 +5,9 @@ struct Environment: Sendable {
   /// What every container starts with when neither image nor request sets it.
   static let standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+  /// The terminal that a client of kubelet's is taken for.
+  static let standardTerminal = "xterm"
+
   mutating func set(_ key: some Sequence<UInt8>, _ value: some Sequence<UInt8>) {
     let key = Array(key)
     let value = Array(value)

@@ -9,7 +9,6 @@ enum UnsupportedFields {
   ) throws(RuntimeError) {
     let security = config.linux.securityContext
     if config.hasWindows && !config.hasLinux { throw RuntimeError(.invalidArgument, "windows: this node runs Linux") }
-    try refuse(config.tty, "tty")
     try modules.check(security, context: "linux.security_context")
   }
 
@@ -26,9 +25,5 @@ enum UnsupportedFields {
       throw RuntimeError(.invalidArgument, "\(context).run_as_group is set without run_as_user")
     }
     try modules.check(security, context: context)
-  }
-
-  private static func refuse(_ isAsked: Bool, _ field: String) throws(RuntimeError) {
-    if isAsked { throw RuntimeError(.unimplemented, "\(field): this is not supported yet") }
   }
 }

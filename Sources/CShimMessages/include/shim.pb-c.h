@@ -35,6 +35,13 @@ typedef struct Swiftlet__Shim__V1__StartRequest Swiftlet__Shim__V1__StartRequest
 typedef struct Swiftlet__Shim__V1__StartResponse Swiftlet__Shim__V1__StartResponse;
 typedef struct Swiftlet__Shim__V1__ExecSyncRequest Swiftlet__Shim__V1__ExecSyncRequest;
 typedef struct Swiftlet__Shim__V1__ExecSyncResponse Swiftlet__Shim__V1__ExecSyncResponse;
+typedef struct Swiftlet__Shim__V1__TerminalSize Swiftlet__Shim__V1__TerminalSize;
+typedef struct Swiftlet__Shim__V1__ExecRequest Swiftlet__Shim__V1__ExecRequest;
+typedef struct Swiftlet__Shim__V1__ExecResponse Swiftlet__Shim__V1__ExecResponse;
+typedef struct Swiftlet__Shim__V1__AttachRequest Swiftlet__Shim__V1__AttachRequest;
+typedef struct Swiftlet__Shim__V1__AttachResponse Swiftlet__Shim__V1__AttachResponse;
+typedef struct Swiftlet__Shim__V1__ResizeTerminalRequest Swiftlet__Shim__V1__ResizeTerminalRequest;
+typedef struct Swiftlet__Shim__V1__ResizeTerminalResponse Swiftlet__Shim__V1__ResizeTerminalResponse;
 typedef struct Swiftlet__Shim__V1__KillRequest Swiftlet__Shim__V1__KillRequest;
 typedef struct Swiftlet__Shim__V1__KillResponse Swiftlet__Shim__V1__KillResponse;
 typedef struct Swiftlet__Shim__V1__ReopenLogRequest Swiftlet__Shim__V1__ReopenLogRequest;
@@ -496,6 +503,10 @@ struct  Swiftlet__Shim__V1__Process
    * false: inherit the shim's
    */
   protobuf_c_boolean set_oom_score_adj;
+  /*
+   * A terminal of the container's own devpts is stdin, stdout and stderr, and controls the process's session. ExecSync
+   * has none.
+   */
   protobuf_c_boolean tty;
   /*
    * SECCOMP_FILTER_FLAG_* to load `seccomp` with
@@ -532,7 +543,7 @@ struct  Swiftlet__Shim__V1__StartRequest
    */
   char *log_path;
   /*
-   * true: a pipe that stays open; false: /dev/null
+   * true: a pipe that stays open; false: /dev/null, or a terminal that nothing is typed at
    */
   protobuf_c_boolean stdin;
   Swiftlet__Shim__V1__Propagation root_propagation;
@@ -553,10 +564,14 @@ struct  Swiftlet__Shim__V1__StartRequest
    * absolute, log_path lies below it; it and all below it are reached through no link
    */
   char *log_directory;
+  /*
+   * the first Attach whose stdin ends closes the container's, which is a pipe, for good
+   */
+  protobuf_c_boolean stdin_once;
 };
 #define SWIFTLET__SHIM__V1__START_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__start_request__descriptor) \
-    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, NULL, NULL, NULL, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, 0, SWIFTLET__SHIM__V1__PROPAGATION__PRIVATE, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Swiftlet__Shim__V1__StartResponse
@@ -619,6 +634,120 @@ struct  Swiftlet__Shim__V1__ExecSyncResponse
 #define SWIFTLET__SHIM__V1__EXEC_SYNC_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__exec_sync_response__descriptor) \
     , {0,NULL}, {0,NULL}, 0, 0, 0 }
+
+
+struct  Swiftlet__Shim__V1__TerminalSize
+{
+  ProtobufCMessage base;
+  /*
+   * columns; 0: unknown
+   */
+  uint32_t width;
+  /*
+   * rows; 0: unknown
+   */
+  uint32_t height;
+};
+#define SWIFTLET__SHIM__V1__TERMINAL_SIZE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__terminal_size__descriptor) \
+    , 0, 0 }
+
+
+/*
+ * With process.tty, one descriptor: a Unix socket on which the terminal's master comes, with a message of one byte,
+ * before the command is exec'd. Without: the command's ends of those streams that are asked for, in this order; the
+ * others are /dev/null.
+ */
+struct  Swiftlet__Shim__V1__ExecRequest
+{
+  ProtobufCMessage base;
+  char *container_id;
+  Swiftlet__Shim__V1__Process *process;
+  /*
+   * a leaf of its own below the container's
+   */
+  Swiftlet__Shim__V1__Cgroup *cgroup;
+  protobuf_c_boolean stdin;
+  protobuf_c_boolean stdout;
+  protobuf_c_boolean stderr;
+  /*
+   * of the terminal, before the command can ask for it; absent: unknown
+   */
+  Swiftlet__Shim__V1__TerminalSize *size;
+};
+#define SWIFTLET__SHIM__V1__EXEC_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__exec_request__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL, NULL, 0, 0, 0, NULL }
+
+
+struct  Swiftlet__Shim__V1__ExecResponse
+{
+  ProtobufCMessage base;
+  /*
+   * 0-255; 128 + signal when killed
+   */
+  int32_t exit_code;
+};
+#define SWIFTLET__SHIM__V1__EXEC_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__exec_response__descriptor) \
+    , 0 }
+
+
+/*
+ * With a descriptor for each stream that is asked for, in this order: a pipe's read end for stdin, write ends for the
+ * others. A caller that does not take its output in time, so that its pipe is full, is disconnected; what a pipe holds
+ * is the caller's choice.
+ */
+struct  Swiftlet__Shim__V1__AttachRequest
+{
+  ProtobufCMessage base;
+  char *container_id;
+  /*
+   * Copied to the container's stdin. Its end closes that (stdin_once), or else disconnects the caller.
+   */
+  protobuf_c_boolean stdin;
+  protobuf_c_boolean stdout;
+  /*
+   * nothing comes from a container with a terminal
+   */
+  protobuf_c_boolean stderr;
+};
+#define SWIFTLET__SHIM__V1__ATTACH_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__attach_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0 }
+
+
+struct  Swiftlet__Shim__V1__AttachResponse
+{
+  ProtobufCMessage base;
+  /*
+   * disconnected, since a pipe was full
+   */
+  protobuf_c_boolean too_slow;
+};
+#define SWIFTLET__SHIM__V1__ATTACH_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__attach_response__descriptor) \
+    , 0 }
+
+
+struct  Swiftlet__Shim__V1__ResizeTerminalRequest
+{
+  ProtobufCMessage base;
+  char *container_id;
+  Swiftlet__Shim__V1__TerminalSize *size;
+};
+#define SWIFTLET__SHIM__V1__RESIZE_TERMINAL_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__resize_terminal_request__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL }
+
+
+struct  Swiftlet__Shim__V1__ResizeTerminalResponse
+{
+  ProtobufCMessage base;
+};
+#define SWIFTLET__SHIM__V1__RESIZE_TERMINAL_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__resize_terminal_response__descriptor) \
+     }
 
 
 struct  Swiftlet__Shim__V1__KillRequest
@@ -1187,6 +1316,139 @@ Swiftlet__Shim__V1__ExecSyncResponse *
 void   swiftlet__shim__v1__exec_sync_response__free_unpacked
                      (Swiftlet__Shim__V1__ExecSyncResponse *message,
                       ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__TerminalSize methods */
+void   swiftlet__shim__v1__terminal_size__init
+                     (Swiftlet__Shim__V1__TerminalSize         *message);
+size_t swiftlet__shim__v1__terminal_size__get_packed_size
+                     (const Swiftlet__Shim__V1__TerminalSize   *message);
+size_t swiftlet__shim__v1__terminal_size__pack
+                     (const Swiftlet__Shim__V1__TerminalSize   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__terminal_size__pack_to_buffer
+                     (const Swiftlet__Shim__V1__TerminalSize   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__TerminalSize *
+       swiftlet__shim__v1__terminal_size__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__terminal_size__free_unpacked
+                     (Swiftlet__Shim__V1__TerminalSize *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__ExecRequest methods */
+void   swiftlet__shim__v1__exec_request__init
+                     (Swiftlet__Shim__V1__ExecRequest         *message);
+size_t swiftlet__shim__v1__exec_request__get_packed_size
+                     (const Swiftlet__Shim__V1__ExecRequest   *message);
+size_t swiftlet__shim__v1__exec_request__pack
+                     (const Swiftlet__Shim__V1__ExecRequest   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__exec_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ExecRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__ExecRequest *
+       swiftlet__shim__v1__exec_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__exec_request__free_unpacked
+                     (Swiftlet__Shim__V1__ExecRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__ExecResponse methods */
+void   swiftlet__shim__v1__exec_response__init
+                     (Swiftlet__Shim__V1__ExecResponse         *message);
+size_t swiftlet__shim__v1__exec_response__get_packed_size
+                     (const Swiftlet__Shim__V1__ExecResponse   *message);
+size_t swiftlet__shim__v1__exec_response__pack
+                     (const Swiftlet__Shim__V1__ExecResponse   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__exec_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ExecResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__ExecResponse *
+       swiftlet__shim__v1__exec_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__exec_response__free_unpacked
+                     (Swiftlet__Shim__V1__ExecResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__AttachRequest methods */
+void   swiftlet__shim__v1__attach_request__init
+                     (Swiftlet__Shim__V1__AttachRequest         *message);
+size_t swiftlet__shim__v1__attach_request__get_packed_size
+                     (const Swiftlet__Shim__V1__AttachRequest   *message);
+size_t swiftlet__shim__v1__attach_request__pack
+                     (const Swiftlet__Shim__V1__AttachRequest   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__attach_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__AttachRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__AttachRequest *
+       swiftlet__shim__v1__attach_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__attach_request__free_unpacked
+                     (Swiftlet__Shim__V1__AttachRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__AttachResponse methods */
+void   swiftlet__shim__v1__attach_response__init
+                     (Swiftlet__Shim__V1__AttachResponse         *message);
+size_t swiftlet__shim__v1__attach_response__get_packed_size
+                     (const Swiftlet__Shim__V1__AttachResponse   *message);
+size_t swiftlet__shim__v1__attach_response__pack
+                     (const Swiftlet__Shim__V1__AttachResponse   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__attach_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__AttachResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__AttachResponse *
+       swiftlet__shim__v1__attach_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__attach_response__free_unpacked
+                     (Swiftlet__Shim__V1__AttachResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__ResizeTerminalRequest methods */
+void   swiftlet__shim__v1__resize_terminal_request__init
+                     (Swiftlet__Shim__V1__ResizeTerminalRequest         *message);
+size_t swiftlet__shim__v1__resize_terminal_request__get_packed_size
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest   *message);
+size_t swiftlet__shim__v1__resize_terminal_request__pack
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__resize_terminal_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ResizeTerminalRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__ResizeTerminalRequest *
+       swiftlet__shim__v1__resize_terminal_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__resize_terminal_request__free_unpacked
+                     (Swiftlet__Shim__V1__ResizeTerminalRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__ResizeTerminalResponse methods */
+void   swiftlet__shim__v1__resize_terminal_response__init
+                     (Swiftlet__Shim__V1__ResizeTerminalResponse         *message);
+size_t swiftlet__shim__v1__resize_terminal_response__get_packed_size
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse   *message);
+size_t swiftlet__shim__v1__resize_terminal_response__pack
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__resize_terminal_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__ResizeTerminalResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__ResizeTerminalResponse *
+       swiftlet__shim__v1__resize_terminal_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__resize_terminal_response__free_unpacked
+                     (Swiftlet__Shim__V1__ResizeTerminalResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Swiftlet__Shim__V1__KillRequest methods */
 void   swiftlet__shim__v1__kill_request__init
                      (Swiftlet__Shim__V1__KillRequest         *message);
@@ -1515,6 +1777,27 @@ typedef void (*Swiftlet__Shim__V1__ExecSyncRequest_Closure)
 typedef void (*Swiftlet__Shim__V1__ExecSyncResponse_Closure)
                  (const Swiftlet__Shim__V1__ExecSyncResponse *message,
                   void *closure_data);
+typedef void (*Swiftlet__Shim__V1__TerminalSize_Closure)
+                 (const Swiftlet__Shim__V1__TerminalSize *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__ExecRequest_Closure)
+                 (const Swiftlet__Shim__V1__ExecRequest *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__ExecResponse_Closure)
+                 (const Swiftlet__Shim__V1__ExecResponse *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__AttachRequest_Closure)
+                 (const Swiftlet__Shim__V1__AttachRequest *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__AttachResponse_Closure)
+                 (const Swiftlet__Shim__V1__AttachResponse *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__ResizeTerminalRequest_Closure)
+                 (const Swiftlet__Shim__V1__ResizeTerminalRequest *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__ResizeTerminalResponse_Closure)
+                 (const Swiftlet__Shim__V1__ResizeTerminalResponse *message,
+                  void *closure_data);
 typedef void (*Swiftlet__Shim__V1__KillRequest_Closure)
                  (const Swiftlet__Shim__V1__KillRequest *message,
                   void *closure_data);
@@ -1576,6 +1859,18 @@ struct Swiftlet__Shim__V1__Shim_Service
                     const Swiftlet__Shim__V1__ExecSyncRequest *input,
                     Swiftlet__Shim__V1__ExecSyncResponse_Closure closure,
                     void *closure_data);
+  void (*exec)(Swiftlet__Shim__V1__Shim_Service *service,
+               const Swiftlet__Shim__V1__ExecRequest *input,
+               Swiftlet__Shim__V1__ExecResponse_Closure closure,
+               void *closure_data);
+  void (*attach)(Swiftlet__Shim__V1__Shim_Service *service,
+                 const Swiftlet__Shim__V1__AttachRequest *input,
+                 Swiftlet__Shim__V1__AttachResponse_Closure closure,
+                 void *closure_data);
+  void (*resize_terminal)(Swiftlet__Shim__V1__Shim_Service *service,
+                          const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
+                          Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
+                          void *closure_data);
   void (*kill)(Swiftlet__Shim__V1__Shim_Service *service,
                const Swiftlet__Shim__V1__KillRequest *input,
                Swiftlet__Shim__V1__KillResponse_Closure closure,
@@ -1611,6 +1906,9 @@ void swiftlet__shim__v1__shim__init (Swiftlet__Shim__V1__Shim_Service *service,
       function_prefix__ ## start_sandbox,\
       function_prefix__ ## start,\
       function_prefix__ ## exec_sync,\
+      function_prefix__ ## exec,\
+      function_prefix__ ## attach,\
+      function_prefix__ ## resize_terminal,\
       function_prefix__ ## kill,\
       function_prefix__ ## reopen_log,\
       function_prefix__ ## state,\
@@ -1629,6 +1927,18 @@ void swiftlet__shim__v1__shim__exec_sync(ProtobufCService *service,
                                          const Swiftlet__Shim__V1__ExecSyncRequest *input,
                                          Swiftlet__Shim__V1__ExecSyncResponse_Closure closure,
                                          void *closure_data);
+void swiftlet__shim__v1__shim__exec(ProtobufCService *service,
+                                    const Swiftlet__Shim__V1__ExecRequest *input,
+                                    Swiftlet__Shim__V1__ExecResponse_Closure closure,
+                                    void *closure_data);
+void swiftlet__shim__v1__shim__attach(ProtobufCService *service,
+                                      const Swiftlet__Shim__V1__AttachRequest *input,
+                                      Swiftlet__Shim__V1__AttachResponse_Closure closure,
+                                      void *closure_data);
+void swiftlet__shim__v1__shim__resize_terminal(ProtobufCService *service,
+                                               const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
+                                               Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
+                                               void *closure_data);
 void swiftlet__shim__v1__shim__kill(ProtobufCService *service,
                                     const Swiftlet__Shim__V1__KillRequest *input,
                                     Swiftlet__Shim__V1__KillResponse_Closure closure,
@@ -1678,6 +1988,13 @@ extern const ProtobufCMessageDescriptor swiftlet__shim__v1__start_request__descr
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__start_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_sync_request__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_sync_response__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__terminal_size__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_request__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_response__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_request__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_response__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_request__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__kill_request__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__kill_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__reopen_log_request__descriptor;

@@ -15,7 +15,8 @@
 // 4 MiB in a request and 16 MiB in a response. Type 1 is a request (message Request), type 2 the response (message Response). The client numbers its streams
 // with odd, rising ids; the shim answers each exactly once, in any order. Any ttrpc client can talk to a shim.
 //
-// Descriptors: the only call that takes one is StartSandbox; it travels as SCM_RIGHTS with the first byte of its frame.
+// Descriptors: StartSandbox, Exec and Attach take some. All of a request's travel in one SCM_RIGHTS with the first byte
+// of its frame, in the order that its fields say; they are the shim's from then on, whatever it answers.
 //
 // A shim serves one pod, is single-threaded, outlives the daemon, accepts any number of connections, and exits after
 // Shutdown or when its pause process and all its containers are gone and every exit has been acknowledged.
@@ -623,6 +624,8 @@ package nonisolated struct Swiftlet_Shim_V1_Process: @unchecked Sendable {
     set {_uniqueStorage()._setOomScoreAdj = newValue}
   }
 
+  /// A terminal of the container's own devpts is stdin, stdout and stderr, and controls the process's session. ExecSync
+  /// has none.
   package var tty: Bool {
     get {_storage._tty}
     set {_uniqueStorage()._tty = newValue}
@@ -719,7 +722,7 @@ package nonisolated struct Swiftlet_Shim_V1_StartRequest: @unchecked Sendable {
     set {_uniqueStorage()._logPath = newValue}
   }
 
-  /// true: a pipe that stays open; false: /dev/null
+  /// true: a pipe that stays open; false: /dev/null, or a terminal that nothing is typed at
   package var stdin: Bool {
     get {_storage._stdin}
     set {_uniqueStorage()._stdin = newValue}
@@ -753,6 +756,12 @@ package nonisolated struct Swiftlet_Shim_V1_StartRequest: @unchecked Sendable {
   package var logDirectory: String {
     get {_storage._logDirectory}
     set {_uniqueStorage()._logDirectory = newValue}
+  }
+
+  /// the first Attach whose stdin ends closes the container's, which is a pipe, for good
+  package var stdinOnce: Bool {
+    get {_storage._stdinOnce}
+    set {_uniqueStorage()._stdinOnce = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -836,6 +845,158 @@ package nonisolated struct Swiftlet_Shim_V1_ExecSyncResponse: Sendable {
   package var timedOut: Bool = false
 
   package var truncated: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_Shim_V1_TerminalSize: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// columns; 0: unknown
+  package var width: UInt32 = 0
+
+  /// rows; 0: unknown
+  package var height: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// With process.tty, one descriptor: a Unix socket on which the terminal's master comes, with a message of one byte,
+/// before the command is exec'd. Without: the command's ends of those streams that are asked for, in this order; the
+/// others are /dev/null.
+package nonisolated struct Swiftlet_Shim_V1_ExecRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var containerID: String = String()
+
+  package var process: Swiftlet_Shim_V1_Process {
+    get {_process ?? Swiftlet_Shim_V1_Process()}
+    set {_process = newValue}
+  }
+  /// Returns true if `process` has been explicitly set.
+  package var hasProcess: Bool {self._process != nil}
+  /// Clears the value of `process`. Subsequent reads from it will return its default value.
+  package mutating func clearProcess() {self._process = nil}
+
+  /// a leaf of its own below the container's
+  package var cgroup: Swiftlet_Shim_V1_Cgroup {
+    get {_cgroup ?? Swiftlet_Shim_V1_Cgroup()}
+    set {_cgroup = newValue}
+  }
+  /// Returns true if `cgroup` has been explicitly set.
+  package var hasCgroup: Bool {self._cgroup != nil}
+  /// Clears the value of `cgroup`. Subsequent reads from it will return its default value.
+  package mutating func clearCgroup() {self._cgroup = nil}
+
+  package var stdin: Bool = false
+
+  package var stdout: Bool = false
+
+  package var stderr: Bool = false
+
+  /// of the terminal, before the command can ask for it; absent: unknown
+  package var size: Swiftlet_Shim_V1_TerminalSize {
+    get {_size ?? Swiftlet_Shim_V1_TerminalSize()}
+    set {_size = newValue}
+  }
+  /// Returns true if `size` has been explicitly set.
+  package var hasSize: Bool {self._size != nil}
+  /// Clears the value of `size`. Subsequent reads from it will return its default value.
+  package mutating func clearSize() {self._size = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _process: Swiftlet_Shim_V1_Process? = nil
+  fileprivate var _cgroup: Swiftlet_Shim_V1_Cgroup? = nil
+  fileprivate var _size: Swiftlet_Shim_V1_TerminalSize? = nil
+}
+
+package nonisolated struct Swiftlet_Shim_V1_ExecResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 0-255; 128 + signal when killed
+  package var exitCode: Int32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// With a descriptor for each stream that is asked for, in this order: a pipe's read end for stdin, write ends for the
+/// others. A caller that does not take its output in time, so that its pipe is full, is disconnected; what a pipe holds
+/// is the caller's choice.
+package nonisolated struct Swiftlet_Shim_V1_AttachRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var containerID: String = String()
+
+  /// Copied to the container's stdin. Its end closes that (stdin_once), or else disconnects the caller.
+  package var stdin: Bool = false
+
+  package var stdout: Bool = false
+
+  /// nothing comes from a container with a terminal
+  package var stderr: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_Shim_V1_AttachResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// disconnected, since a pipe was full
+  package var tooSlow: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_Shim_V1_ResizeTerminalRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var containerID: String = String()
+
+  package var size: Swiftlet_Shim_V1_TerminalSize {
+    get {_size ?? Swiftlet_Shim_V1_TerminalSize()}
+    set {_size = newValue}
+  }
+  /// Returns true if `size` has been explicitly set.
+  package var hasSize: Bool {self._size != nil}
+  /// Clears the value of `size`. Subsequent reads from it will return its default value.
+  package mutating func clearSize() {self._size = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _size: Swiftlet_Shim_V1_TerminalSize? = nil
+}
+
+package nonisolated struct Swiftlet_Shim_V1_ResizeTerminalResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2024,7 +2185,7 @@ nonisolated extension Swiftlet_Shim_V1_Process: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StartRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0\u{3}layer_directory\0\u{4}\u{8}log_directory\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}namespaces\0\u{1}cgroup\0\u{1}rootfs\0\u{1}mounts\0\u{1}devices\0\u{3}masked_paths\0\u{3}readonly_paths\0\u{3}log_path\0\u{1}stdin\0\u{3}root_propagation\0\u{3}stop_signal\0\u{3}log_line_limit\0\u{3}layer_directory\0\u{4}\u{8}log_directory\0\u{3}stdin_once\0")
 
   fileprivate class _StorageClass {
     var _containerID: String = String()
@@ -2043,6 +2204,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
     var _logLineLimit: UInt32 = 0
     var _layerDirectory: String = String()
     var _logDirectory: String = String()
+    var _stdinOnce: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2069,6 +2231,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       _logLineLimit = source._logLineLimit
       _layerDirectory = source._layerDirectory
       _logDirectory = source._logDirectory
+      _stdinOnce = source._stdinOnce
     }
   }
 
@@ -2103,6 +2266,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._logLineLimit) }()
         case 15: try { try decoder.decodeSingularStringField(value: &_storage._layerDirectory) }()
         case 23: try { try decoder.decodeSingularStringField(value: &_storage._logDirectory) }()
+        case 24: try { try decoder.decodeSingularBoolField(value: &_storage._stdinOnce) }()
         default: break
         }
       }
@@ -2163,6 +2327,9 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
       if !_storage._logDirectory.isEmpty {
         try visitor.visitSingularStringField(value: _storage._logDirectory, fieldNumber: 23)
       }
+      if _storage._stdinOnce != false {
+        try visitor.visitSingularBoolField(value: _storage._stdinOnce, fieldNumber: 24)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2188,6 +2355,7 @@ nonisolated extension Swiftlet_Shim_V1_StartRequest: SwiftProtobuf.Message, Swif
         if _storage._logLineLimit != rhs_storage._logLineLimit {return false}
         if _storage._layerDirectory != rhs_storage._layerDirectory {return false}
         if _storage._logDirectory != rhs_storage._logDirectory {return false}
+        if _storage._stdinOnce != rhs_storage._stdinOnce {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2336,6 +2504,268 @@ nonisolated extension Swiftlet_Shim_V1_ExecSyncResponse: SwiftProtobuf.Message, 
     if lhs.exitCode != rhs.exitCode {return false}
     if lhs.timedOut != rhs.timedOut {return false}
     if lhs.truncated != rhs.truncated {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_TerminalSize: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TerminalSize"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}width\0\u{1}height\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.width) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.height) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.width != 0 {
+      try visitor.visitSingularUInt32Field(value: self.width, fieldNumber: 1)
+    }
+    if self.height != 0 {
+      try visitor.visitSingularUInt32Field(value: self.height, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_TerminalSize, rhs: Swiftlet_Shim_V1_TerminalSize) -> Bool {
+    if lhs.width != rhs.width {return false}
+    if lhs.height != rhs.height {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_ExecRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ExecRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}process\0\u{1}cgroup\0\u{1}stdin\0\u{1}stdout\0\u{1}stderr\0\u{1}size\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._process) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._cgroup) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.stdin) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.stdout) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.stderr) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._size) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    try { if let v = self._process {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._cgroup {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    if self.stdin != false {
+      try visitor.visitSingularBoolField(value: self.stdin, fieldNumber: 4)
+    }
+    if self.stdout != false {
+      try visitor.visitSingularBoolField(value: self.stdout, fieldNumber: 5)
+    }
+    if self.stderr != false {
+      try visitor.visitSingularBoolField(value: self.stderr, fieldNumber: 6)
+    }
+    try { if let v = self._size {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_ExecRequest, rhs: Swiftlet_Shim_V1_ExecRequest) -> Bool {
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs._process != rhs._process {return false}
+    if lhs._cgroup != rhs._cgroup {return false}
+    if lhs.stdin != rhs.stdin {return false}
+    if lhs.stdout != rhs.stdout {return false}
+    if lhs.stderr != rhs.stderr {return false}
+    if lhs._size != rhs._size {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_ExecResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ExecResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt32Field(value: &self.exitCode) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.exitCode != 0 {
+      try visitor.visitSingularInt32Field(value: self.exitCode, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_ExecResponse, rhs: Swiftlet_Shim_V1_ExecResponse) -> Bool {
+    if lhs.exitCode != rhs.exitCode {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_AttachRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AttachRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}stdin\0\u{1}stdout\0\u{1}stderr\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.stdin) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.stdout) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.stderr) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    if self.stdin != false {
+      try visitor.visitSingularBoolField(value: self.stdin, fieldNumber: 2)
+    }
+    if self.stdout != false {
+      try visitor.visitSingularBoolField(value: self.stdout, fieldNumber: 3)
+    }
+    if self.stderr != false {
+      try visitor.visitSingularBoolField(value: self.stderr, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_AttachRequest, rhs: Swiftlet_Shim_V1_AttachRequest) -> Bool {
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs.stdin != rhs.stdin {return false}
+    if lhs.stdout != rhs.stdout {return false}
+    if lhs.stderr != rhs.stderr {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_AttachResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AttachResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}too_slow\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.tooSlow) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.tooSlow != false {
+      try visitor.visitSingularBoolField(value: self.tooSlow, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_AttachResponse, rhs: Swiftlet_Shim_V1_AttachResponse) -> Bool {
+    if lhs.tooSlow != rhs.tooSlow {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_ResizeTerminalRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ResizeTerminalRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}size\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._size) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    try { if let v = self._size {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_ResizeTerminalRequest, rhs: Swiftlet_Shim_V1_ResizeTerminalRequest) -> Bool {
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs._size != rhs._size {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_ResizeTerminalResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ResizeTerminalResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_ResizeTerminalResponse, rhs: Swiftlet_Shim_V1_ResizeTerminalResponse) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

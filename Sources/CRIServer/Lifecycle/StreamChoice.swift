@@ -1,0 +1,76 @@
+import LinuxSystem
+import RuntimeModel
+import ShimProtocol
+import SwiftProtobuf
+import Synchronization
+
+/// Which of a process's streams a client wants.
+struct StreamChoice: Sendable, Hashable {
+  var stdin = false
+  var stdout = false
+  /// Never with a terminal, which has one output.
+  var stderr = false
+}
+
+/// Columns and rows of a terminal; 0 is unknown.
+struct TerminalSize: Sendable, Hashable {
+  var width: UInt16
+  var height: UInt16
+
+  var message: Swiftlet_Shim_V1_TerminalSize {
+    .with { size in
+      size.width = UInt32(width)
+      size.height = UInt32(height)
+    }
+  }
+}
+
+/// A command that runs in a container, its streams in the caller's hands.
+///
+/// It goes on when the caller lets all of this go: its stdin ends then, and a terminal hangs up (CRI.md 5.7).
+final class ExecSession: Sendable {
+  /// Our ends. With a terminal, stdin's and stdout's are both its master; EIO from it is its end.
+  let ends: StreamEnds
+  private let terminal: Mutex<TerminalMaster?>
+  private let answer: Task<Int32, any Error>
+
+  init(ends: StreamEnds, terminal: TerminalMaster?, answer: Task<Int32, any Error>) {
+    self.ends = ends
+    self.terminal = Mutex(terminal)
+    self.answer = answer
+  }
+
+  /// Waits for the command's end, which may come before the end of its output.
+  /// - Returns: 0 to 255; 128 + signal when it was killed.
+  /// - Throws: `RuntimeError` when it could not be run, or the shim is gone.
+  func exitCode() async throws -> Int32 { try await answer.value }
+
+  /// Nothing happens without a terminal, or once it is gone.
+  func resize(_ size: TerminalSize) {
+    terminal.withLock { terminal in
+      _ = try? terminal?.resize(width: size.width, height: size.height)
+    }
+  }
+
+  /// Lets the terminal go that `resize` holds: with the two of `ends` closed, it hangs up.
+  func hangUp() { terminal.withLock { $0 = nil } }
+}
+
+/// A client of a running container's streams.
+///
+/// It is disconnected by closing our ends, and by the shim when it does not read its output in time.
+final class AttachSession: Sendable {
+  /// Our ends: stdin's to write to, the others to read from. With a terminal there is no stderr.
+  let ends: StreamEnds
+  private let answer: Task<Bool, any Error>
+
+  init(ends: StreamEnds, answer: Task<Bool, any Error>) {
+    self.ends = ends
+    self.answer = answer
+  }
+
+  /// Waits until the container has ended, or the client is disconnected.
+  /// - Returns: whether it was disconnected for being too slow.
+  /// - Throws: `RuntimeError` when the container does not run, or the shim is gone.
+  func isTooSlow() async throws -> Bool { try await answer.value }
+}

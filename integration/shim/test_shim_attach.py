@@ -1,0 +1,273 @@
+"""Attach: clients of a container's streams, and a container's terminal (CRI.md 2.5, 4, 5.7)."""
+
+import os
+
+import pytest
+
+from child import output, usual
+from streams import begin_attach, descriptors, idle_memory
+from ttrpc import ShimError, pb
+
+FAILED_PRECONDITION, INVALID_ARGUMENT = 9, 3
+TTY = pb.Device(path="/dev/tty", type="c", major=5, minor=0, mode=0o666)
+
+
+def start(pod, name, script, tty=False, **fields):
+    request = usual(pod, name, script, **fields)
+    request.process.tty = tty
+    pod.client.call("Start", request)
+
+
+def stop(pod, name):
+    pod.client.call("Kill", pb.KillRequest(container_id=name, signal=9))
+    return pod.wait_exit(name).exit_code
+
+
+def test_output_goes_to_all(pod):
+    start(pod, "c", "read go; echo out; echo err >&2; read go; echo end; exit 3", stdin=True)
+    first, one = begin_attach(pod, "c", "stdin", "stdout", "stderr")
+    second, two = begin_attach(pod, "c", "stdout")
+    one.write(b"go\n")
+    assert (one.read(b"\n"), one.read(b"\n", "stderr"), two.read(b"\n")) == (b"out\n", b"err\n", b"out\n")
+    third, late = begin_attach(pod, "c", "stdin", "stdout")
+    late.write(b"go\n")
+    assert (one.read(), two.read(), late.read()) == (b"end\n",) * 3, "no history for who comes late"
+    for stream in (first, second, third):
+        assert not pod.client.finish(stream).too_slow
+    assert pod.wait_exit("c").exit_code == 3
+    assert [record for record in pod.log("c")] == [
+        ("stdout", "F", "out"), ("stderr", "F", "err"), ("stdout", "F", "end")]
+    for ends in (one, two, late):
+        ends.close()
+
+
+def test_slow_client_is_left_behind(pod):
+    """The log is whole, another client gets everything, and the slow one learns why it is gone."""
+    size = 3 << 20
+    start(pod, "c", f"read go; head -c {size} /dev/zero | tr '\\0' x; echo; read go", stdin=True)
+    slow, behind = begin_attach(pod, "c", "stdout")
+    quick, beside = begin_attach(pod, "c", "stdin", "stdout", capacity=1 << 20)
+    beside.write(b"go\n")
+    received = 0
+    while received < size + 1:
+        piece = os.read(beside.ours["stdout"], 1 << 20)
+        if not piece:
+            break
+        received += len(piece)
+    assert pod.client.finish(slow).too_slow
+    assert 0 < len(behind.read()) <= 64 << 10
+    if received < size + 1:  # this one was too slow as well, which is its own matter
+        assert pod.client.finish(quick).too_slow
+    assert stop(pod, "c") == 137
+    assert sum(len(content) for _, _, content in pod.log("c")) == size
+    behind.close()
+    beside.close()
+
+
+def test_clients_that_disappear(pod):
+    start(pod, "c", "read go; echo still", stdin=True)
+    client = pod.connect()
+    _, gone = begin_attach(pod, "c", "stdin", "stdout", client=client)
+    client.close()
+    gone.close()
+    quiet, ends = begin_attach(pod, "c", "stdout")
+    ends.close()
+    assert not pod.client.finish(quiet).too_slow, "told without any output"
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    ends.write(b"go\n")
+    assert ends.read() == b"still\n"
+    pod.client.finish(stream)
+    ends.close()
+
+
+def test_stdin_stays_open_between_clients(pod):
+    start(pod, "c", "cat; echo end", stdin=True)
+    for word in (b"one\n", b"two\n"):
+        stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+        ends.write(word)
+        assert ends.read(b"\n") == word
+        ends.close("stdin")
+        pod.client.finish(stream)
+        assert ends.read() == b"", "disconnected"
+        ends.close()
+    assert stop(pod, "c") == 137
+
+
+def test_stdin_once(pod):
+    start(pod, "c", "cat; echo end", stdin=True, stdin_once=True)
+    other, beside = begin_attach(pod, "c", "stdin", "stdout")
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    ends.write(b"one\n")
+    assert ends.read(b"\n") == b"one\n"
+    ends.close("stdin")
+    assert ends.read() == b"end\n", "it goes on with its output"
+    assert beside.read() == b"one\nend\n"
+    pod.client.finish(stream)
+    pod.client.finish(other)
+    assert pod.wait_exit("c").exit_code == 0
+    ends.close()
+    beside.close()
+
+
+def test_input_waits_for_the_container(pod):
+    """Megabytes typed at a container that does not read yet; nothing is lost, nothing is held for it."""
+    start(pod, "c", "while [ ! -e /tmp/go ]; do sleep 0.05; done; wc -c", stdin=True, stdin_once=True)
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    os.set_blocking(ends.ours["stdin"], False)
+    block, typed = b"x" * 65536, 0
+    try:
+        while True:
+            typed += os.write(ends.ours["stdin"], block)
+    except BlockingIOError:
+        pass
+    assert 65536 <= typed < 512 << 10, "two pipes and a piece"
+    pod.execute("c", "touch /tmp/go")
+    os.set_blocking(ends.ours["stdin"], True)
+    for _ in range(32):
+        typed += os.write(ends.ours["stdin"], block)
+    ends.close("stdin")
+    assert int(ends.read()) == typed
+    pod.client.finish(stream)
+    ends.close()
+
+
+def test_input_of_a_container_without_stdin(pod):
+    start(pod, "c", "cat; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo end")
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    for _ in range(64):
+        ends.write(b"x" * 65536)
+    pod.execute("c", "touch /tmp/go")
+    assert ends.read() == b"end\n"
+    pod.client.finish(stream)
+    ends.close()
+
+
+def test_refused(pod):
+    start(pod, "c", "sleep 1000")
+    with pytest.raises(ShimError) as error:
+        pod.client.call("Attach", pb.AttachRequest(container_id="c", stdout=True))
+    assert error.value.code == INVALID_ARGUMENT
+    with open("/dev/null", "wb") as null, pytest.raises(ShimError) as error:
+        pod.client.call("Attach", pb.AttachRequest(container_id="c", stdout=True), descriptors=[null.fileno()])
+    assert error.value.code == INVALID_ARGUMENT and "pipe" in error.value.message
+    with pytest.raises(ShimError) as error:
+        pod.client.call("ResizeTerminal", pb.ResizeTerminalRequest(container_id="c"))
+    assert error.value.code == FAILED_PRECONDITION
+
+
+def test_nothing_stays(pod):
+    """Clients that come and vanish (ATTACKS D03)."""
+    start(pod, "c", "while :; do echo x; sleep 0.01; done", stdin=True)
+    rounds = int(os.environ.get("SWIFTLET_D03_ROUNDS", "200"))
+
+    def round_of(count: int) -> None:
+        for number in range(count):
+            client = pod.connect() if number % 2 else pod.client
+            _, ends = begin_attach(pod, "c", "stdin", "stdout", "stderr", client=client)
+            ends.close()
+            if number % 2:
+                client.close()
+
+    round_of(50)
+    before = settled(pod), idle_memory(pod)
+    round_of(rounds)
+    assert settled(pod) == before[0]
+    assert idle_memory(pod) <= before[1] + 64, "KiB"
+
+
+def settled(pod) -> int:
+    """Descriptors once all clients' ends are told of: each State goes round the shim's loop once."""
+    for _ in range(20):
+        pod.client.call("State")
+    return descriptors(pod)
+
+
+# MARK: terminals
+
+
+def test_terminal_of_a_container(pod):
+    script = (
+        "tty; stat -c %t:%T /dev/console $(readlink /proc/self/fd/0); stat -c %t:%T -L /dev/fd/2; "
+        "echo c > /dev/console; echo t > /dev/tty; printf 'a\\nb\\n'; echo err >&2; printf last")
+    request = tty(usual(pod, "c", script))
+    request.devices.append(TTY)
+    pod.client.call("Start", request)
+    pod.wait_exit("c")
+    records = pod.log("c")
+    assert {stream for stream, _, _ in records} == {"stdout"}
+    assert [content for _, _, content in records] == [
+        "/dev/pts/0", "88:0", "88:0", "88:0", "c", "t", "a", "b", "err", "last"]
+    assert b"\r" not in pod.log_path("c").read_bytes()
+    assert not descriptors_of_terminals(pod)
+
+
+def descriptors_of_terminals(pod) -> list[str]:
+    folder = f"/proc/{pod.process.pid}/fd"
+    return [name for name in os.listdir(folder) if "ptmx" in os.readlink(f"{folder}/{name}")]
+
+
+def test_everything_a_terminal_got_is_logged(pod):
+    """Also what its last process wrote just before the end, which hangs it up."""
+    for number in range(10):
+        name = f"c{number}"
+        assert output(pod, tty(usual(pod, name, "seq 1 2000"))) == "\n".join(map(str, range(1, 2001)))
+
+
+def tty(request):
+    request.process.tty = True
+    return request
+
+
+def test_terminal_of_an_ordinary_user_with_a_readonly_root(pod):
+    request = tty(usual(
+        pod, "c", "stat -c '%u %g %a' $(tty) /dev/console; echo a > $(tty); echo b > /dev/console; touch /x; id -u"))
+    request.rootfs.readonly = True
+    request.process.user.uid = 1000
+    pod.client.call("Start", request)
+    pod.wait_exit("c")
+    assert [content for _, _, content in pod.log("c")] == [
+        "1000 5 620", "1000 5 620", "a", "b", "touch: /x: Read-only file system", "1000"]
+
+
+def test_attach_to_a_terminal(pod):
+    script = "trap 'stty size' WINCH; echo ready; while [ \"$line\" != end ]; do read line; echo [$line]; done; exit 4"
+    start(pod, "c", script, tty=True, stdin=True, stdin_once=True)
+    pod.wait_log("c", "ready")
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    size = pb.TerminalSize(width=99, height=21)
+    pod.client.call("ResizeTerminal", pb.ResizeTerminalRequest(container_id="c", size=size))
+    ends.write(b"typed\n")
+    assert b"21 99" in ends.read(b"[typed]")
+    ends.close("stdin")
+    pod.client.finish(stream)
+    ends.close()
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    ends.write(b"more\n")
+    ends.read(b"[more]")
+    ends.write(b"end\n")
+    pod.client.finish(stream)
+    assert pod.wait_exit("c").exit_code == 4
+    ends.close()
+
+
+def test_nothing_is_typed_at_a_terminal_without_stdin(pod):
+    start(pod, "c", "read line; echo [$line]", tty=True)
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    ends.write(b"typed\n")
+    pod.client.call("State")
+    assert pod.client.call("State").tasks
+    assert stop(pod, "c") == 137
+    assert (ends.read(), pod.log("c")) == (b"", [])
+    pod.client.finish(stream)
+    ends.close()
+
+
+def test_terminal_ends_with_a_failed_start(pod):
+    before = descriptors(pod)
+    for number in range(3):
+        request = tty(usual(pod, f"c{number}", ""))
+        request.process.argv[:] = [b"/nonexistent"]
+        with pytest.raises(ShimError) as error:
+            pod.client.call("Start", request)
+        assert error.value.failure.errno == 2
+    assert descriptors(pod) == before
