@@ -1,24 +1,20 @@
-"""L01: a container must not reach the runtime's own binaries through /proc/PID/exe (CVE-2019-5736)."""
+"""L01: a container must not reach the runtime's own binaries through /proc/PID/exe (CVE-2019-5736).
 
+The spy (programs/spy.c) opens every process's program as the exploit did, and looks for what L23 is about besides.
+Seen to fail without runFromReadonlyMount of the shim."""
+
+import concurrent.futures
 import hashlib
 
 import grpc
 import pytest
 
-from lib import oci, tar
+from lib import oci, spy, tar, tracing
 from lib.cri import SLEEPER
+from lib.rounds import rounds
 from lib.stubs import pb
 
-# Tries for as long as it runs to open every process's program for writing, by a path descriptor as the exploit did.
-HUNTER = """
-while :; do
-  for exe in /proc/[0-9]*/exe; do
-    exec 9<"$exe" 2>/dev/null || continue
-    (echo overwritten > /proc/self/fd/9) 2>/dev/null && echo "wrote $exe $(readlink $exe)"
-    exec 9<&-
-  done
-done
-"""
+COMMANDS = rounds(400, 1000)
 
 
 @pytest.fixture
@@ -32,22 +28,23 @@ def unchanged(programs):
     assert sums() == before
 
 
-def shared(cri):
-    """A pod whose containers see each other's processes, and pause."""
-    return cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent))
-
-
-@pytest.mark.slow
-def test_a_hunter_beside_many_commands(cri, unchanged):
-    pod = shared(cri)
-    hunter = pod.run(["sh", "-c", HUNTER], name="hunter")
-    victim = pod.run(SLEEPER, name="victim")
-    for _ in range(300):
-        assert victim.execute("true").exit_code == 0
+def test_spies_beside_many_commands(cri, unchanged):
+    """One with SYS_PTRACE opens the program of every child of the runtime's, and one without nothing of it (L23)."""
+    pod = spy.shared_pod(cri)
+    ordinary = spy.run(pod)
+    tracer = spy.run(pod, "tracer", capabilities=pb.Capability(add_capabilities=["SYS_PTRACE"]))
+    victims = [pod.run(SLEEPER, name=f"victim-{number}") for number in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(lambda number: victims[number % 4].execute("true").exit_code, range(COMMANDS)))
+    assert codes == [0] * COMMANDS
     for number in range(20):
         pod.run(["true"], name=f"short-{number}").wait()
-    hunter.stop()
-    assert not [line for line in hunter.log_text().splitlines() if "swiftlet" in line]
+    for watcher in (ordinary, tracer):
+        assert watcher.status().state == pb.CONTAINER_RUNNING
+        watcher.stop()
+    assert not spy.findings(ordinary)
+    of_programs = {line for line in spy.findings(tracer) if not line.startswith("leak")}
+    assert of_programs == {"exe /swiftlet-shim readonly"}
 
 
 def test_an_entrypoint_that_is_the_runtime_itself(cri, pod, image, unchanged):
@@ -69,9 +66,24 @@ def test_an_entrypoint_that_is_the_runtime_itself(cri, pod, image, unchanged):
             assert error.details()
 
 
+def test_what_it_can_open_of_the_runtime_is_read_only_for_ever(cri, daemon, image, tmp_path):
+    """The runtime's program runs inside, held up in its last call, so that the spy finds it. That it is busy now is no
+    protection: who holds it open can wait for its end. The mount that it is opened through is read-only."""
+    name = image(oci.Layer.of(tar.file("bad", "#!/proc/self/exe\n", mode=0o755)))
+    pod = spy.shared_pod(cri)
+    watcher = spy.run(pod)
+    (shim,) = daemon.shims()
+    with tracing.traced(shim, tmp_path / "trace", "exit_group", slow={"exit_group": 200_000}):
+        for number in range(50):
+            pod.run(["/bad"], image=name, name=f"bad-{number}").wait()
+            if "exe /swiftlet-shim" in watcher.log_text():
+                break
+    assert spy.findings(watcher) == {"exe /swiftlet-shim readonly"}
+
+
 def test_no_process_of_the_runtime_is_seen_inside(cri):
     """In a shared PID namespace: pause and the containers' own, no shim."""
-    pod = shared(cri)
+    pod = spy.shared_pod(cri)
     container = pod.run(SLEEPER)
     text = container.shell("cat /proc/[0-9]*/comm")
     assert "swiftlet-shim" not in text and "swiftletd" not in text

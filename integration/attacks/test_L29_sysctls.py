@@ -1,30 +1,68 @@
-"""L29: a pod's sysctls reach its own namespaces and nothing else (CVE-2022-0811, CVE-2022-0532)."""
+"""L29: a pod's sysctls reach its own namespaces and nothing else (CVE-2022-0811, CVE-2022-0532).
 
+Seen to fail without the classes of SysctlRules and of the shim's CloneSysctls, where copies lay over the files that are
+concerned: the copies of core_pattern, swappiness, hostname and msgmax changed."""
+
+import contextlib
+import os
 import pathlib
+import re
 
 import grpc
 import pytest
 
 from lib.cri import SLEEPER
 from lib.stubs import pb
+from test_userns import users
 
-# What an escape would change, and what the refused keys below name.
+# What counts by itself, or is another one's interface.
+COUNTERS = re.compile(
+    r"fs/(dentry-state|file-nr|inode-nr|inode-state|aio-nr|quota/.*)|kernel/(random/.*|pty/nr|ns_last_pid)"
+    r"|net/.*count|net/ipv[46]/(conf|neigh)/(?!(all|default|lo)/).*")
+
+
 WATCHED = ["kernel/core_pattern", "kernel/msgmax", "kernel/shm_rmid_forced", "kernel/hostname", "vm/swappiness",
-           "net/ipv4/ip_forward", "kernel/sysrq", "kernel/modprobe"]
+           "fs/file-max", "kernel/sysrq", "kernel/modprobe"]
+
+
+def tree(below: str) -> dict[str, bytes]:
+    """Everything that can be read below /proc/sys, as the calling thread sees it."""
+    found = {}
+    for directory, _, files in os.walk(f"/proc/sys/{below}"):
+        for name in files:
+            path = os.path.relpath(os.path.join(directory, name), "/proc/sys")
+            with contextlib.suppress(OSError):
+                if not COUNTERS.fullmatch(path):
+                    found[path] = pathlib.Path("/proc/sys", path).read_bytes()
+    return found
+
+
+def values(node) -> dict[str, bytes]:
+    """The machine's, and those of the network namespace that is the node's for the daemon."""
+    return {**{path: value for path, value in tree("").items() if not path.startswith("net/")},
+            **node.inside.call(lambda: tree("net"))}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_first(node) -> dict[str, bytes]:
+    return values(node)
 
 
 @pytest.fixture(autouse=True)
 def untouched():
-    def values() -> dict[str, str]:
-        return {name: pathlib.Path("/proc/sys", name).read_text() for name in WATCHED
-                if pathlib.Path("/proc/sys", name).exists()}
+    """What the refused keys below name; the whole tree is compared after them all."""
+    def watched() -> dict[str, str]:
+        paths = {name: pathlib.Path("/proc/sys", name) for name in WATCHED}
+        return {name: path.read_text() for name, path in paths.items() if path.exists()}
 
-    before = values()
+    before = watched()
     yield
-    assert values() == before
+    assert watched() == before
 
 
 def config(cri, sysctls: dict[str, str], **options):
+    if options.pop("user_namespace", False):
+        options.update(pid=pb.CONTAINER, userns_options=users())
     context = pb.LinuxSandboxSecurityContext(namespace_options=pb.NamespaceOption(**options))
     return cri.pod_config(linux=pb.LinuxPodSandboxConfig(
         cgroup_parent=cri.cgroup_parent, sysctls=sysctls, security_context=context))
@@ -42,6 +80,8 @@ def config(cri, sysctls: dict[str, str], **options):
     ({"net.ipv4.tcp_syncookies": "1", "net/ipv4/tcp_syncookies": "0"}, {}), ({"": "1"}, {}),
     ({"kernel.msgmax": "1234"}, {"ipc": pb.NODE}), ({"fs.mqueue.msg_max": "12"}, {"ipc": pb.NODE}),
     ({"net.ipv4.ip_forward": "1"}, {"network": pb.NODE}),
+    ({"kernel.core_pattern": "|/x"}, {"user_namespace": True}),
+    ({"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x"}, {"user_namespace": True}),
 ])
 def test_what_is_not_the_pods_own_is_refused(cri, sysctls, options):
     """By name, with nothing left of the pod."""
@@ -50,10 +90,11 @@ def test_what_is_not_the_pods_own_is_refused(cri, sysctls, options):
     assert "sysctl" in refused.text and not cri.pods()
 
 
-def test_the_pods_own_are_set_and_seen_by_its_containers(cri):
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_the_pods_own_are_set_and_seen_by_its_containers(cri, user_namespace):
     wanted = {"net.ipv4.ip_local_port_range": "20000\t30000", "kernel.msgmax": "12345", "kernel.shm_rmid_forced": "1",
               "net/ipv4/tcp_fin_timeout": "17", "fs.mqueue.msg_max": "11"}
-    container = cri.run_pod(config(cri, wanted)).run(SLEEPER)
+    container = cri.run_pod(config(cri, wanted, user_namespace=user_namespace)).run(SLEEPER)
     names = " ".join("/proc/sys/" + name.replace(".", "/") for name in wanted)
     assert container.shell(f"cat {names}").splitlines() == list(wanted.values())
 
@@ -65,3 +106,8 @@ def test_a_pod_that_asks_for_nothing_may_listen_and_ping(cri, asked, ports, grou
     container = cri.run_pod(config(cri, asked)).run(SLEEPER)
     text = container.shell("cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range")
     assert text.splitlines() == [ports, groups]
+
+
+def test_the_whole_tree_is_as_it_was(node, at_first):
+    now = values(node)
+    assert {path for path in at_first | now if at_first.get(path) != now.get(path)} == set()

@@ -1,4 +1,7 @@
-"""S02: a shim is seen by every pod that has the node's PIDs; there is nothing to be read from it, and nothing in it."""
+"""S02: a shim is seen by every pod that has the node's PIDs; there is nothing to be read from it, and nothing in it.
+
+Seen to fail without PR_SET_DUMPABLE in the shim, with SYS_PTRACE among what every container has, and with a variable in
+the shim's environment."""
 
 import pathlib
 
@@ -44,6 +47,28 @@ def test_root_without_ptrace_reads_nothing_of_a_shim(cri, daemon):
             assert answer.stdout == b"done\n", (answer.stdout, answer.stderr)
         seen = tracer.execute("sh", "-c", SPY, str(pid)).stdout.decode().split()
         assert {"environ", "mem", "maps", f"/proc/{pid}/fd/0", "root", "cwd", "exe", "ns/mnt"} <= set(seen), seen
+
+
+def test_that_it_is_not_dumpable_is_enough(make_daemon, archives):
+    """Above, the kernel keeps root out for want of capabilities that the shim has. Where the node has no SYS_PTRACE to
+    give, a container may have all that the shim has, and only that it is not dumpable is in the way. PERFMON, which
+    SYS_ADMIN implies, shows what it may show."""
+    daemon = make_daemon(start=False)
+    enter, program = daemon.command()[:3], daemon.command()[3:]
+    daemon.command = lambda: [*enter, "setpriv", "--bounding-set=-sys_ptrace", *program]
+    daemon.start().prepare(archives)
+    context = pb.LinuxSandboxSecurityContext(namespace_options=pb.NamespaceOption(pid=pb.NODE))
+    pod = daemon.client.run_pod(
+        linux=pb.LinuxPodSandboxConfig(cgroup_parent=daemon.client.cgroup_parent, security_context=context))
+    container = pod.run(SLEEPER, linux=security(capabilities=pb.Capability(add_capabilities=["ALL"])))
+
+    def seen(pid: int) -> set[str]:
+        return {line.removeprefix(f"/proc/{pid}/") for line in
+                container.execute("sh", "-c", SPY, str(pid)).stdout.decode().split()}
+
+    (shim,) = daemon.shims()
+    assert seen(shim) <= {"done", "environ", "maps", "auxv", "task"}
+    assert {"mem", "fd/0", "root", "cwd", "exe", "ns/mnt"} <= seen(container.info()["pid"]), "the spy sees nothing"
 
 
 def test_a_shim_has_no_secret_and_no_more_than_it_needs(cri, daemon):

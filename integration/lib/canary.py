@@ -1,4 +1,5 @@
-"""A tree on the host with known content. Any change to it, or anything new in it, is an escape."""
+"""A tree on the host with known content, modes, owners, attributes and times. Any change to it, or anything new in it,
+is an escape."""
 
 from __future__ import annotations
 
@@ -22,6 +23,10 @@ class Canary:
             (self.path / name / "file").write_text(f"{name} {self.secret}\n")
         (self.path / "ro" / "file").chmod(0o444)
         (self.path / "secret" / "file").chmod(0o600)
+        for path in (self.path / "rw", self.path / "rw" / "file", self.path / "secret" / "file"):
+            os.setxattr(path, "trusted.canary", self.secret.encode())
+            os.utime(path, ns=(0, 1_000_000_000))
+        os.chown(self.path / "secret" / "file", 0, 50)
         os.mknod(self.path / "dev" / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(self.path / "sock" / "listen"))
@@ -40,7 +45,7 @@ class Canary:
                 attributes = tuple(sorted((key, os.getxattr(path, key, follow_symlinks=False))
                                           for key in os.listxattr(path, follow_symlinks=False)))
                 found[path] = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_rdev, info.st_mtime_ns,
-                               info.st_nlink, content, attributes)
+                               info.st_ctime_ns, info.st_nlink, content, attributes)
         return found
 
     def check(self) -> None:
