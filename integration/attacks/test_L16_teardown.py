@@ -1,7 +1,7 @@
 """L16: what a container left behind in its root, volumes and places of mounts is removed and never followed
 (CVE-2024-23652)."""
 
-from lib import oci, tar
+from lib import images, oci, tar, wait
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
 
@@ -33,3 +33,25 @@ def test_links_in_the_place_of_mounts(daemon, cri, canary, image, tmp_path):
     assert (tmp_path / "kept").read_text() == "kept\n"
     assert not list((daemon.root / "images" / "snapshots").iterdir())
     # the canary fixture compares the tree on the host
+
+
+def test_links_that_a_daemon_finds_when_it_starts(make_daemon, canary):
+    """The container has ended by itself, the daemon is killed, and the next one removes container, pod and image."""
+    daemon = make_daemon()
+    cri, rw = daemon.client, str(canary.path)
+    image = images.busybox().with_layers(oci.Layer.of(tar.directory("data/"), tar.symlink("layer", rw)))
+    cri.load(oci.layout_archive({"docker.io/test/links:v1": image.with_config(Volumes={"/data": {}})}))
+    pod = cri.run_pod()
+    container = pod.run(
+        ["sh", "-c", f"ln -s {rw} /link; mkdir -p /a/b; ln -s {rw}/rw /a/b/l; ln -s {rw} /data/l; rm -r /tmp;"
+                     f"ln -s {rw} /tmp"], image="test/links:v1")
+    assert container.wait().exit_code == 0
+    daemon.kill()
+    daemon.start()
+    container.remove()
+    pod.stop()
+    pod.remove()
+    cri.remove_image("test/links:v1")
+    assert not list((daemon.root / "images" / "snapshots").iterdir())
+    trash = daemon.root / "images" / "tmp"
+    wait.until(lambda: not list(trash.iterdir()), "end of the image's layers")

@@ -9,6 +9,7 @@ import pytest
 from lib import binaries, kubelet, oci, tar
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
+from test_userns import run_pod
 
 NET_RAW, SYS_ADMIN, NET_BIND_SERVICE = 13, 21, 10
 EMPTY = "0" * 16
@@ -46,14 +47,27 @@ def test_nothing_is_inheritable_or_ambient_by_create_and_by_exec(cri, pod, name)
     context = pb.LinuxSandboxSecurityContext(privileged=True)
     privileged = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent, security_context=context))
     container = privileged.run(SLEEPER, image=name, linux=security(privileged=True))
-    found = status(container.execute("/prober").stdout)
-    assert (found["CapInh"], found["CapAmb"]) == (EMPTY, EMPTY)
-    assert int(found["CapEff"], 16) >> SYS_ADMIN & 1
+    for found in (status(container.execute("/prober").stdout),
+                  run(privileged, "/prober", name, seccomp=None, privileged=True)):
+        assert (found["CapInh"], found["CapAmb"]) == (EMPTY, EMPTY)
+        assert int(found["CapEff"], 16) >> SYS_ADMIN & 1
+
+
+def test_in_a_user_namespace(cri, name):
+    """The sets are empty there as well, and a file marked for inheritance gives nothing."""
+    pod = run_pod(cri)
+    for fields in ({}, {"run_as_user": pb.Int64Value(value=1000)}):
+        container = pod.run(SLEEPER, image=name, name=f"c{len(fields)}", linux=kubelet.ordinary(**fields))
+        for found in (run(pod, "/prober", name, **fields), status(container.execute("/prober").stdout)):
+            assert (found["CapInh"], found["CapAmb"]) == (EMPTY, EMPTY), fields
+    assert status(container.execute("/raw-ei").stdout)["CapPrm"] == EMPTY
 
 
 def test_a_file_marked_for_inheritance_gives_nothing(pod, name):
     user = {"run_as_user": pb.Int64Value(value=1000)}
     assert run(pod, "/raw-ei", name, **user)["CapPrm"] == EMPTY
+    running = pod.run(SLEEPER, image=name, name="running", linux=kubelet.ordinary(**user))
+    assert status(running.execute("/raw-ei").stdout)["CapPrm"] == EMPTY
     # The control: what the bounding set has, a file can give, unless no_new_privs is set.
     assert int(run(pod, "/raw-ep", name, **user)["CapPrm"], 16) == 1 << NET_RAW
     assert run(pod, "/raw-ep", name, **user, no_new_privs=True)["CapPrm"] == EMPTY

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib import binaries, oci, tar
+from lib import binaries, images, oci, tar, tracing
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
 from lib.swiftlet import Swiftlet
@@ -17,8 +17,11 @@ LIBRARIES = ["libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2", "libc
              "libgcc_s.so.1", "gconv/UTF-16.so"]
 
 
-@pytest.fixture
-def planted(image, canary) -> str:
+CONFIG = dict(Env=["LD_PRELOAD=/lib/x86_64-linux-gnu/libc.so.6", "LD_LIBRARY_PATH=/lib64",
+                   "GCONV_PATH=/usr/lib/x86_64-linux-gnu/gconv", "PATH=/bin"])
+
+
+def layer(canary) -> oci.Layer:
     """Everything in it leaves a mark at the canary's path, wherever it is run."""
     mark = str(canary.path / "rw" / "mark")
     library = binaries.planted_library(mark)
@@ -29,8 +32,12 @@ def planted(image, canary) -> str:
     entries += [tar.file("etc/ld.so.preload", "/lib/x86_64-linux-gnu/libnss_files.so.2\n"),
                 tar.file("etc/nsswitch.conf", "passwd: evil files\ngroup: evil files\n"),
                 tar.file("etc/ld.so.conf", "/lib/x86_64-linux-gnu\n")]
-    return image(oci.Layer.of(*entries), Env=["LD_PRELOAD=/lib/x86_64-linux-gnu/libc.so.6", "LD_LIBRARY_PATH=/lib64",
-                                             "GCONV_PATH=/usr/lib/x86_64-linux-gnu/gconv", "PATH=/bin"])
+    return oci.Layer.of(*entries)
+
+
+@pytest.fixture
+def planted(image, canary) -> str:
+    return image(layer(canary), **CONFIG)
 
 
 def test_every_verb_leaves_the_canary_alone(cri, daemon, programs, planted, tmp_path):
@@ -59,3 +66,24 @@ def test_no_program_but_the_containers_own_is_started(pod, planted):
         assert all("/sh" in arguments.split(",")[0] for arguments in started), started
         assert not [call for call in calls if call[0] == "mmap" and "PROT_EXEC" in call[1]], calls
     assert not [call for call in found[shim] if call[0].startswith("execve") or re.search("PROT_EXEC", call[1])]
+
+
+def test_the_daemon_starts_shims_and_nothing_else(cri, daemon, programs, registry, canary, clean, tmp_path):
+    """From the pull of such an image to its removal: what the daemon and all below it run."""
+    image = images.busybox().with_layers(layer(canary)).with_config(**CONFIG)
+    reference = registry.push("attacks/planted", "v1", image)
+    with tracing.traced(daemon.pid, tmp_path / "trace", "execve", "execveat"):
+        cri.pull(reference)
+        pod = cri.run_pod()
+        container = pod.run(["/bin/sh", "-c", SLEEPER[2]], image=reference)
+        container.execute("/bin/true")
+        container.stop()
+        container.remove()
+        pod.stop()
+        pod.remove()
+        cri.remove_image(reference)
+    done = [call for call in tracing.calls(tmp_path / "trace") if call[3] == 0]
+    started = [re.search(r'"([^"]*)"', arguments).group(1) for _, _, arguments, _ in done]
+    inside = {"/bin/sh", "/bin/true", "/proc/self/exe"}  # the last is busybox's own sleep
+    # By descriptor: the shim once more from its read-only mount, and pause.
+    assert {name for name in started if name not in inside} == {str(programs / "swiftlet-shim"), ""}, done

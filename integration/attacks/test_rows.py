@@ -1,5 +1,5 @@
-"""Every row of layers L and S is a file here, or a line of README.md's table: where it is, or why it cannot be; and each
-was seen to fail."""
+"""Every row of layers L and S is a file here, or a line of README.md's table: where it is, or why it cannot be; and
+each was seen to fail."""
 
 import pathlib
 import re
