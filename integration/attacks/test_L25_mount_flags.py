@@ -2,12 +2,14 @@
 
 import itertools
 import re
+import subprocess
 
 import pytest
 
 from lib import tracing
-from lib.cri import SLEEPER
+from lib.cri import SLEEPER, security
 from lib.stubs import pb
+from test_userns import mapping, run_pod
 
 FLAGS = {"ro", "nosuid", "nodev", "noexec"}
 
@@ -19,7 +21,8 @@ def by_place(text: str) -> dict[str, set[str]]:
 def source_fields(kind: str, tmp_path) -> dict:
     if kind.startswith("image"):
         return dict(image=pb.ImageSpec(image="busybox"), image_sub_path="bin" if kind == "image sub path" else "")
-    return dict(host_path=str(tmp_path / "file" if kind == "file" else tmp_path))
+    ids = dict(uidMappings=[mapping()], gidMappings=[mapping()]) if "mapped ids" in kind else {}
+    return dict(host_path=str(tmp_path / "file" if kind == "file" else tmp_path), **ids)
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "image", "image sub path"])
@@ -39,19 +42,42 @@ def test_table_of_flags(pod, tmp_path, kind):
     assert {place: have[place] for place in expected} == expected
 
 
-@pytest.mark.parametrize("kind", ["directory", "image", "image sub path"])
+@pytest.mark.parametrize("kind", ["directory", "file", "directory with mapped ids", "image", "image sub path"])
 def test_table_of_flags_in_a_user_namespace(cri, tmp_path, kind):
-    ids = [pb.IDMapping(host_id=13 * 65536, container_id=0, length=65536)]
-    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
-        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(
-            namespace_options=pb.NamespaceOption(
-                pid=pb.CONTAINER, userns_options=pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids)))))
-    test_table_of_flags(pod, tmp_path, kind)
+    test_table_of_flags(run_pod(cri), tmp_path, kind)
 
 
-def test_flags_come_before_the_mount(daemon, pod, tmp_path):
+@pytest.fixture
+def restricted(tmp_path):
+    """A file system of the node's, mounted nosuid, nodev and noexec."""
+    path = tmp_path / "restricted"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "restricted", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "user namespace"])
+def test_what_the_node_withholds_stays_withheld(cri, restricted, kind):
+    """Its mount's flags are the container's, asked for or not, and cannot be taken away inside."""
+    pod = cri.run_pod() if kind == "ordinary" else run_pod(cri)
+    capabilities = pb.Capability(add_capabilities=[] if kind == "ordinary" else ["ALL"])
+    container = pod.run(SLEEPER, linux=security(capabilities=capabilities), mounts=[
+        pb.Mount(container_path="/m", host_path=str(restricted)),
+        pb.Mount(container_path="/ro", host_path=str(restricted), readonly=True)])
+    withheld = {"nosuid", "nodev", "noexec"}
+    for options in ("remount,bind,suid,dev,exec,rw", "remount,suid,dev,exec,rw"):
+        for place in ("/m", "/ro"):
+            assert container.execute("mount", "-o", options, "none", place).exit_code != 0
+    have = by_place(container.shell("cat /proc/self/mountinfo"))
+    assert (have["/m"], have["/ro"]) == (withheld, withheld | {"ro"})
+
+
+@pytest.mark.parametrize("users", ["ordinary", "user namespace"])
+def test_flags_come_before_the_mount(cri, daemon, tmp_path, users):
     """In the order of the system calls no mount is made read-only after it is there, but for the root, which has its
     places made first; and each that is to be read-only was so before."""
+    pod = cri.run_pod() if users == "ordinary" else run_pod(cri)
     (tmp_path / "file").write_text("x")
     mounts = [pb.Mount(container_path=f"/ro/{number}", readonly=True, recursive_read_only=number == 1,
                        mount_options=["noexec"], **source_fields(kind, tmp_path))
@@ -63,7 +89,10 @@ def test_flags_come_before_the_mount(daemon, pod, tmp_path):
     attached: set[int] = set()
     readonly: set[int] = set()
     late, was_readonly, pivoted = [], 0, False
-    for _, call, arguments, result in tracing.calls(log):
+    furnisher = next(pid for pid, call, _, _ in tracing.calls(log) if call == "pivot_root")
+    for pid, call, arguments, result in tracing.calls(log):
+        if pid != furnisher:
+            continue
         number = re.match(r"\d+", arguments)
         if result < 0 or not number and call not in ("open_tree", "pivot_root"):
             continue

@@ -15,6 +15,7 @@ OTHERWISE = {
     "calls/cachestat": "EBADF or ENOSYS", "calls/fchmodat2": "ENOENT or ENOSYS", "calls/mseal": "EINVAL or ENOSYS",
     "calls/landlock_restrict_self": "EPERM or ENOSYS or EOPNOTSUPP", "calls/x32 getpid": "ENOSYS or ok",
     "calls/socket packet": "ok or EAFNOSUPPORT", "calls/socket inet6": "ok or EAFNOSUPPORT",
+    "process/security module": "EINVAL or unconfined or unconfined (unconfined)",
     "calls/get_mempolicy": "EPERM", "calls/futex": "ENOSYS",
 }
 

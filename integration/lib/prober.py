@@ -55,6 +55,7 @@ def normalised(report: dict, pod, daemon) -> dict:
         "status": {**status, "seccomp filters of its own": filters,
                    "processors": "the shim's" if processors else "other"},
         "descriptors": {fd: re.sub(r":\[\d+\]", "", target) for fd, target in report["descriptors"].items()},
+        "open flags": report["open flags"],
         "mounts": mounts(report["mounts"]),
         "cgroup": cgroups(report["cgroup"]),
         "namespaces": {kind: owner(kind, value, pause) for kind, value in report["namespaces"].items()},

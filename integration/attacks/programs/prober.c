@@ -131,6 +131,31 @@ static void descriptors(void) {
   end('}');
 }
 
+// How each is open, in octal as /proc/self/fdinfo has it.
+static void open_flags(void) {
+  char name[32], text[32];
+  begin("open flags", '{');
+  for (int fd = 0; fd < 1024; fd++) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) continue;
+    snprintf(name, sizeof name, "%d", fd);
+    snprintf(text, sizeof text, "%#o", flags);
+    pair(name, text);
+  }
+  end('}');
+}
+
+// What a security module says of this process; an errno where there is none.
+static void module(void) {
+  char text[256];
+  int file = open("/proc/self/attr/current", O_RDONLY | O_CLOEXEC);
+  long count = file < 0 ? -1 : read(file, text, sizeof text - 1);
+  if (count >= 0) text[count] = 0;
+  if (count > 0) text[strcspn(text, "\n")] = 0;
+  pair("security module", count < 0 ? strerrorname_np(errno) : text);
+  if (file >= 0) close(file);
+}
+
 static void namespaces(void) {
   static const char *const kinds[] = {"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"};
   char path[64];
@@ -184,6 +209,7 @@ static void process(void) {
     pair("oom_score_adj", text);
   }
   if (file) fclose(file);
+  module();
   end('}');
 }
 
@@ -324,6 +350,7 @@ int main(int count, char **arguments) {
   printf("{");
   status();
   descriptors();
+  open_flags();
   lines("mounts", "/proc/self/mountinfo");
   lines("cgroup", "/proc/self/cgroup");
   namespaces();
