@@ -1,4 +1,6 @@
-"""L13: making a mount's target never leaves the root (CVE-2024-45310)."""
+"""L13: making a mount's target never leaves the root (CVE-2024-45310).
+
+What would be made in the node's /etc is seen by test_zz_host.py."""
 
 import os
 
@@ -16,14 +18,16 @@ def planted(cri, canary, clean) -> str:
     image = images.busybox().with_layers(oci.Layer.of(
         tar.directory("v/"), tar.symlink("v/absolute", rw), tar.symlink("v/relative", "../../../../../.." + rw),
         tar.symlink("v/dangling", rw + "/not-there"), tar.symlink("v/chain", "dangling"), tar.symlink("v/loop", "loop"),
-        tar.symlink("v/proc", "/proc/self/root" + rw), tar.symlink("v/to-root", "/"), tar.file("v/file", "x")))
+        tar.symlink("v/proc", "/proc/self/root" + rw), tar.symlink("v/to-root", "/"), tar.symlink("v/etc", "/etc"),
+        tar.file("v/file", "x")))
     cri.load(oci.layout_archive({"example.com/targets:v1": image}))
     return "example.com/targets:v1"
 
 
 @pytest.mark.parametrize("target", [
     "/v/absolute/b/c", "/v/relative/b/c", "/v/dangling/b/c", "/v/chain/b/c", "/v/loop/b", "/v/proc/b/c",
-    "/v/to-root/made/here", "/v/absolute", "/v/dangling", "/v/file/b", "/v/../../../../v/absolute/x", "/v/./absolute/y",
+    "/v/to-root/made/here", "/v/etc/l13-made", "/v/absolute", "/v/dangling", "/v/file/b",
+    "/v/../../../../v/absolute/x", "/v/./absolute/y",
 ])
 @pytest.mark.parametrize("kind", ["directory", "file"])
 def test_targets_behind_links(pod, planted, canary, tmp_path, target, kind):

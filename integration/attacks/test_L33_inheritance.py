@@ -17,7 +17,7 @@ def test_every_process_has_a_session_keyring_of_its_own(cri):
     for _ in range(2):
         container = cri.run_pod().run(SLEEPER, linux=security(seccomp=UNCONFINED), mounts=[
             pb.Mount(container_path="/keyring", host_path=str(program("keyring")), readonly=True)])
-        found.append(container.shell("/keyring").strip())
+        found.append(container.execute("/keyring").stdout.decode().strip())
         first = container.pod.output(["/keyring"], linux=security(seccomp=UNCONFINED), mounts=[
             pb.Mount(container_path="/keyring", host_path=str(program("keyring")), readonly=True)])
         found.append(first.strip())

@@ -1,7 +1,7 @@
 """H2: after all attacks of this session nothing of the node is other than before them.
 
-Named to come last. Seen to fail with ContainerRoot.open without RESOLVE_IN_ROOT and L13's target behind a link to the
-root. Where others work on the same machine (SWIFTLET_SHARED_HOST=1) it can only be told, not held against us."""
+Named to come last. Seen to fail with ContainerRoot.open without RESOLVE_IN_ROOT and L13's target behind a link to /etc.
+Where others work on the same machine (SWIFTLET_SHARED_HOST=1) it can only be told, not held against us."""
 
 import warnings
 
