@@ -24,23 +24,26 @@ enum RecordCoding {
     }
   }
 
-  /// - Returns: nil for a row that does not read back, with the reason added to `damaged`.
+  /// - Returns: nil for a row that does not read back, which is added to `damaged`.
   static func decode<Record: Codable>(
-    _: Record.Type, _ row: Row, _ kind: String, _ damaged: inout [String], id: (Record) -> Identifier
+    _: Record.Type, _ row: Row, _ kind: DamagedRow.Kind, _ damaged: inout [DamagedRow], id: (Record) -> Identifier
   ) -> Record? {
+    func refuse(_ reason: String) {
+      damaged.append(DamagedRow(kind: kind, id: row.id, reason: "the record of \(kind.rawValue) \(row.id) \(reason)"))
+    }
     do {
       let envelope = try JSONDecoder().decode(Envelope<Record>.self, from: Data(row.record))
       guard envelope.version <= version else {
-        damaged.append("record of \(kind) \(row.id) was written by a later version (\(envelope.version))")
+        refuse("was written by a later version (\(envelope.version))")
         return nil
       }
       guard id(envelope.record).value == row.id else {
-        damaged.append("record of \(kind) \(row.id) is that of \(id(envelope.record))")
+        refuse("is that of \(id(envelope.record))")
         return nil
       }
       return envelope.record
     } catch {
-      damaged.append("record of \(kind) \(row.id) does not read: \(error)")
+      refuse("does not read: \(error)")
       return nil
     }
   }

@@ -106,21 +106,27 @@ package final class RecordStore: Sendable {
   }
 
   /// Everything, oldest first. A row that does not read back is told in `damaged` and left where it is, with its name
-  /// and addresses still taken: something of it may be alive.
-  package func load() throws(StoreError) -> (
-    sandboxes: [SandboxRecord], containers: [ContainerRecord], damaged: [String]
-  ) {
+  /// and addresses still taken: something of it may be alive. Who has ended that removes the row.
+  package func load() throws(StoreError) -> StoredRecords {
     let (sandboxes, containers) = try database.withLock { (database) throws(StoreError) in
       (try Self.rows(of: "sandboxes", database), try Self.rows(of: "containers", database))
     }
-    var damaged = found
-    let readSandboxes = sandboxes.compactMap { row in
-      RecordCoding.decode(SandboxRecord.self, row, "sandbox", &damaged) { $0.id }
+    var records = StoredRecords(findings: found)
+    records.sandboxes = sandboxes.compactMap { row in
+      RecordCoding.decode(SandboxRecord.self, row, .sandbox, &records.damaged) { $0.id }
     }
-    let readContainers = containers.compactMap { row in
-      RecordCoding.decode(ContainerRecord.self, row, "container", &damaged) { $0.id }
+    records.containers = containers.compactMap { row in
+      RecordCoding.decode(ContainerRecord.self, row, .container, &records.damaged) { $0.id }
     }
-    return (readSandboxes, readContainers, damaged)
+    return records
+  }
+
+  /// Removes a row that does not read back, with what hangs on it. Idempotent.
+  package func remove(_ row: DamagedRow) throws(StoreError) {
+    let table = row.kind == .sandbox ? "sandboxes" : "containers"
+    try write { (database) throws(StoreError) in
+      try database.run("DELETE FROM \(table) WHERE id = ?", [.text(row.id)])
+    }
   }
 
   private func write(_ body: (Database) throws(StoreError) -> Void) throws(StoreError) {

@@ -76,10 +76,10 @@ struct RecordStoreTests {
       one.shim = ProcessIdentity(pid: 7, startTime: 8)
       try store.update(one)
     }
-    let (sandboxes, containers, damaged) = try RecordStore(path: scratch.database).load()
-    #expect(sandboxes == [one])
-    #expect(containers == [inside])
-    #expect(damaged.isEmpty)
+    let records = try RecordStore(path: scratch.database).load()
+    #expect(records.sandboxes == [one])
+    #expect(records.containers == [inside])
+    #expect(records.damaged.isEmpty && records.findings.isEmpty)
   }
 
   @Test func `a name is taken once, and the holder is told`() throws {
@@ -131,23 +131,27 @@ struct RecordStoreTests {
     try store.insert(bad)
     let database = try Database(path: scratch.database)
     try database.run("UPDATE sandboxes SET record = ? WHERE id = ?", [.blob([0x7b]), .text(bad.id.value)])
-    let (sandboxes, _, damaged) = try store.load()
-    #expect(sandboxes == [good])
-    #expect(damaged.count == 1)
-    #expect(damaged.first?.contains(bad.id.value) == true)
-    // Something of it may be alive: its address stays taken.
+    let records = try store.load()
+    #expect(records.sandboxes == [good])
+    let row = try #require(records.damaged.first)
+    #expect(records.damaged.count == 1 && row.kind == .sandbox && row.id == bad.id.value)
+    #expect(row.reason.contains(bad.id.value))
+    // Something of it may be alive: its address stays taken until the row goes.
     #expect(throws: StoreError.addressTaken(address: "10.244.1.9")) {
       try store.insert(sandbox("new", ipv4: "10.244.1.9"))
     }
+    try store.remove(row)
+    try store.insert(sandbox("bad", ipv4: "10.244.1.9"))
+    #expect(try store.load().damaged.isEmpty)
   }
 
   @Test func `a file that is no database is set aside and said so`() throws {
     let scratch = try scratch.get()
     scratch.write(Array(repeating: 0x41, count: 8192))
     let store = try RecordStore(path: scratch.database)
-    let damaged = try store.load().damaged
-    #expect(damaged.count == 1)
-    #expect(damaged.first?.contains("was damaged") == true)
+    let findings = try store.load().findings
+    #expect(findings.count == 1)
+    #expect(findings.first?.contains("was damaged") == true)
     #expect(scratch.names().contains { $0.hasPrefix("state.db.damaged-") })
     try store.insert(sandbox("one"))
   }
@@ -160,7 +164,7 @@ struct RecordStoreTests {
     }
     for page in 1..<8 { scratch.write(Array(repeating: 0xa5, count: 64), at: page * 4096) }
     let store = try RecordStore(path: scratch.database)
-    #expect(try store.load().damaged.count == 1)
+    #expect(try store.load().findings.count == 1)
   }
 
   @Test func `a later version's file is left alone`() throws {

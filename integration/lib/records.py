@@ -24,3 +24,17 @@ def specification(daemon, id: str) -> dict:
     kept = {key: value for key, value in record.items()
             if key not in ("id", "sandboxID", "createdAt", "config", "metadata", "logPath")}
     return {**kept, "startRequest": re.sub(rb"[0-9a-f]{64}", b"ID", record["startRequest"])}
+
+
+def change(daemon, table: str, id: str | None, how) -> None:
+    """Rewrites a record, or with None all of a table, of a daemon that does not run: `how` changes the record's fields,
+    or gives bytes to stand in its place."""
+    (path,) = daemon.root.rglob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as records, records:
+        rows = records.execute(f"SELECT id, record FROM {table} WHERE ? IN (id, '')", (id or "",)).fetchall()
+        assert rows, f"no {id or 'row'} in {table}"
+        for key, blob in rows:
+            content = json.loads(blob)
+            new = how(content["record"])
+            records.execute(f"UPDATE {table} SET record = ? WHERE id = ?",
+                            (json.dumps(content).encode() if new is None else new, key))

@@ -7,7 +7,6 @@ import PodNetwork
 import RuntimeModel
 import ShimProtocol
 import Store
-import SwiftProtobuf
 
 extension Daemon {
   /// Opens everything the daemon needs; nothing is served yet. ``recover()`` comes next.
@@ -16,12 +15,14 @@ extension Daemon {
   package static func open(_ configuration: DaemonConfiguration, logger: Logger) async throws -> (Daemon, Records) {
     let bootID = try BootID.current()
     let store = try RecordStore(path: "\(configuration.root)/state.db")
-    let records = try store.load()
-    for damage in records.damaged { logger.error("a record is damaged", metadata: ["record": "\(damage)"]) }
+    let stored = try store.load()
+    for finding in stored.findings { logger.error("the records are damaged", metadata: ["what": "\(finding)"]) }
+    for row in stored.damaged { logger.error("a record is damaged", metadata: ["record": "\(row.reason)"]) }
+    let records = Records(stored)
     let threads = BlockingPool(threads: 8)
     let journal = AttachJournal()
     let network = try await openNetwork(
-      configuration, records.sandboxes, bootID: bootID, journal: journal, logger: logger
+      configuration, records.sandboxes.map(\.record), bootID: bootID, journal: journal, logger: logger
     ) {
       try await threads.run { try leases(store, bootID) }
     }
@@ -36,13 +37,7 @@ extension Daemon {
       cgroups: try Cgroup.mounted(), threads: threads, exits: try ExitWatcher(), bootID: bootID,
       availableCapabilities: CapabilitySet(mask: try boundingSet()), userNamespaces: userNamespaces,
       logger: logger)
-    return (daemon, Records(sandboxes: records.sandboxes, containers: records.containers))
-  }
-
-  /// What ``open(_:logger:)`` found on disk, for ``recover(_:)``.
-  package struct Records: Sendable {
-    let sandboxes: [SandboxRecord]
-    let containers: [ContainerRecord]
+    return (daemon, records)
   }
 
   /// Reconciles the records with the kernel, then lets requests in.
@@ -53,7 +48,7 @@ extension Daemon {
       _ = try defaultSeccomp(
         capabilities: ProcessCapabilities(Runtime_V1_Capability(), available: availableCapabilities).all)
     }
-    try await Recovery(daemon: self).run((records.sandboxes, records.containers))
+    await Recovery(daemon: self).run(records)
     followLosses()
     try await compiled
     recovered.open()
@@ -66,24 +61,17 @@ extension Daemon {
     await images.shutdown()
   }
 
-  /// What sandboxes of this boot have of the network.
+  /// What sandboxes of this boot have of the network. Those without a usable record have nothing: they are ended.
   private static func leases(_ store: RecordStore, _ bootID: String) throws -> NodeNetwork.Sandboxes {
     var sandboxes: NodeNetwork.Sandboxes = ([:], [:], [:])
-    for record in try store.load().sandboxes where record.bootID == bootID && record.lease != nil {
-      sandboxes.leases[record.id] = record.lease
-      (sandboxes.ports[record.id], sandboxes.traffic[record.id]) = try networkOptions(record)
+    for sandbox in Records(try store.load()).sandboxes where sandbox.record.bootID == bootID {
+      guard let lease = sandbox.record.lease else { continue }
+      sandboxes.leases[sandbox.id] = lease
+      sandboxes.ports[sandbox.id] = try HostPorts.published(
+        sandbox.config.portMappings, namespaces: sandbox.namespaces)
+      sandboxes.traffic[sandbox.id] = try PodTraffic.options(sandbox.config, namespaces: sandbox.namespaces)
     }
     return sandboxes
-  }
-
-  private static func networkOptions(_ record: SandboxRecord) throws -> ([HostPort], TrafficOptions) {
-    let config = try Runtime_V1_PodSandboxConfig(serializedBytes: record.config)
-    let namespaces = try NamespaceChoice(
-      config.linux.securityContext.namespaceOptions, field: "record", isSandbox: true)
-    return (
-      try HostPorts.published(config.portMappings, namespaces: namespaces),
-      try PodTraffic.options(config, namespaces: namespaces)
-    )
   }
 
   /// The capabilities this process may hand out: CapBnd of proc_pid_status(5).

@@ -1,10 +1,9 @@
-import CRIProtocol
 import ImageStore
 import LinuxSystem
 import Logging
 import RuntimeModel
 import ShimProtocol
-import SwiftProtobuf
+import Store
 
 /// What a daemon does before it answers: makes its objects from the records and reconciles them with what the kernel and
 /// the shims show (CRI.md 3.5). One bad record or one dead shim never stops the start.
@@ -15,40 +14,21 @@ struct Recovery: Sendable {
   /// it every other pod, waits for it.
   private static let patience = Duration.seconds(5)
 
-  func run(_ records: (sandboxes: [SandboxRecord], containers: [ContainerRecord])) async throws {
-    for record in records.sandboxes { adopt(record) }
-    for record in records.containers { adopt(record) }
+  func run(_ records: Records) async {
+    for sandbox in records.sandboxes {
+      daemon.sandboxes.insert(sandbox, id: sandbox.id, name: sandbox.record.metadata.key)
+    }
+    for container in records.containers {
+      daemon.containers.insert(
+        container, id: container.id, name: container.record.metadata.key(in: container.sandboxID))
+    }
     await withTaskGroup { group in
       for sandbox in daemon.sandboxes.all { group.addTask { await recover(sandbox) } }
     }
-    try await removeOrphans()
+    await removeOrphans(records)
     daemon.logger.info(
       "recovered",
       metadata: ["sandboxes": "\(daemon.sandboxes.all.count)", "containers": "\(daemon.containers.all.count)"])
-  }
-
-  private func adopt(_ record: SandboxRecord) {
-    do {
-      let config = try Runtime_V1_PodSandboxConfig(serializedBytes: record.config)
-      let namespaces = try NamespaceChoice(
-        config.linux.securityContext.namespaceOptions, field: "record", isSandbox: true)
-      let sandbox = Sandbox(
-        record: record, config: config, namespaces: namespaces, isListed: record.state != .creating)
-      daemon.sandboxes.insert(sandbox, id: record.id, name: record.metadata.key)
-    } catch {
-      daemon.logger.error("a sandbox record is skipped", metadata: ["sandbox": "\(record.id)", "error": "\(error)"])
-    }
-  }
-
-  private func adopt(_ record: ContainerRecord) {
-    do {
-      let config = try Runtime_V1_ContainerConfig(serializedBytes: record.config)
-      daemon.containers.insert(
-        Container(record: record, config: config), id: record.id, name: record.metadata.key(in: record.sandboxID))
-    } catch {
-      daemon.logger.error(
-        "a container record is skipped", metadata: ["container": "\(record.id)", "error": "\(error)"])
-    }
   }
 
   private func recover(_ sandbox: Sandbox) async {
@@ -135,16 +115,12 @@ struct Recovery: Sendable {
     }
   }
 
-  /// Directories and snapshots that no record owns: a crash between the effect and its undo leaves them.
-  private func removeOrphans() async throws {
-    for name in fileNames("\(daemon.configuration.state)/pods") {
-      guard let id = Identifier(name), daemon.sandboxes[id] == nil else { continue }
-      daemon.logger.warning("an orphaned pod directory is removed", metadata: ["sandbox": "\(id)"])
-      try HostFiles.removeTree(daemon.configuration.runDirectory(of: name))
-    }
-    for key in try daemon.images.snapshotKeys() where daemon.containers[key] == nil {
-      daemon.logger.warning("an orphaned snapshot is removed", metadata: ["container": "\(key)"])
-      try await daemon.images.removeSnapshot(key: key)
+  private func removeOrphans(_ records: Records) async {
+    do {
+      for row in records.nameless { try await daemon.threads.run { [daemon] in try daemon.store.remove(row) } }
+      try await Orphans(daemon: daemon, records).end()
+    } catch {
+      daemon.logger.error("orphans of an earlier daemon are left", metadata: ["error": "\(error)"])
     }
   }
 }

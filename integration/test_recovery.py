@@ -1,0 +1,116 @@
+"""What a daemon finds at its start: damaged records, orphans, a start under way, another boot, a full disk (CRI.md
+3.5); and ends that leave nobody behind."""
+
+import base64
+import os
+import signal
+
+import pytest
+
+from lib import cgroups, pods, records, wait
+from lib.census import Census
+from lib.cri import SLEEPER
+from lib.stubs import pb
+
+DEAF = ["sleep", "100000"]  # as process 1 is to TERM
+LOST = (pb.CONTAINER_EXITED, 255, "Unknown")
+
+
+@pytest.fixture
+def census(victim):
+    """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""
+    census = Census(victim)
+
+    def take() -> dict:
+        return {name: found for name, found in census.take().items() if name != "descriptors"}
+
+    before = take()
+    yield census
+    victim.client.remove_all()
+    census.settled(before)
+
+
+def running(census: Census) -> list[str]:
+    return sorted(name for _, name, state in census.owned() if state != "Z")
+
+
+def told(daemon, start: int) -> str:
+    with open(daemon.output, "rb") as output:
+        output.seek(start)
+        return output.read().decode(errors="replace")
+
+
+def outcome(container) -> tuple:
+    status = container.status()
+    return (status.state, status.exit_code, status.reason)
+
+
+def rubbish(record: dict) -> None:
+    """JSON as it should be, and in it a request that is none."""
+    record["config"] = base64.b64encode(b"\xff\xff\xff rubbish").decode()
+
+
+def ports(daemon, number: int) -> list:
+    return [pb.PortMapping(container_port=80, host_port=19000 + 10 * daemon.number + number)]
+
+
+def test_what_has_no_readable_record_is_ended(victim, census):
+    """Six pods: of one the row is damaged, of one what it was asked for, of one the row while its shim hangs, of one
+    while its shim is dead; one has two damaged containers, and one is none of all that."""
+    cri = victim.client
+    damaged, senseless, hanging, orphaned, partly, whole = made = [
+        cri.run_pod(port_mappings=ports(victim, number)) for number in range(6)]
+    for pod in made:
+        pod.run(DEAF)
+    damaged.run(["sh", "-c", "exit 3"], name="ended").wait()
+    damaged.create(DEAF, name="created")
+    gone = [partly.run(DEAF, name="damaged"), partly.run(DEAF, name="senseless")]
+    left = [partly.run(DEAF, name="left"), partly.run(SLEEPER, name="beside")]
+    shims = {pod.id: pod.info()["shimPid"] for pod in made}
+    victim.kill()
+    os.kill(shims[hanging.id], signal.SIGSTOP)
+    os.kill(shims[orphaned.id], signal.SIGKILL)
+    for pod in (damaged, hanging, orphaned):
+        records.change(victim, "sandboxes", pod.id, lambda record: b"damaged")
+    records.change(victim, "sandboxes", senseless.id, rubbish)
+    records.change(victim, "containers", gone[0].id, lambda record: b"damaged")
+    records.change(victim, "containers", gone[1].id, rubbish)
+    log = victim.output.stat().st_size
+    victim.start()
+
+    assert {pod.id for pod in cri.pods()} == {partly.id, whole.id} and partly.ready and whole.ready
+    assert {c.pod_sandbox_id for c in cri.containers()} == {partly.id, whole.id} and len(cri.containers()) == 4
+    assert sorted(victim.shims()) == sorted([shims[partly.id], shims[whole.id]])
+    assert running(census) == sorted(["sleep"] * 4 + ["sh"] + ["swiftlet-pause", "swiftlet-shim"] * 2)
+    for container in left:
+        assert container.shell("echo fine") == "fine\n"
+    for id in [pod.id for pod in (damaged, senseless, hanging, orphaned)] + [container.id for container in gone]:
+        # What is removed of an image store goes in the background.
+        wait.until(lambda id=id: not [path for path in census.cgroups() + census.files() if id in path], "end of " + id)
+        assert id in told(victim, log)
+    assert len(pods.leased(victim)) == 4
+    # The names, addresses and host ports are free.
+    again = [cri.run_pod(pod.config) for pod in (damaged, senseless, hanging, orphaned)]
+    assert not {pod.id for pod in again} & {pod.id for pod in made}
+    for container in gone:
+        assert partly.create(config=container.config).start().id != container.id
+    partly.stop()
+    for pod in (partly, whole, *again):
+        pod.remove()
+    assert not cri.pods() and not running(census)
+
+
+def test_records_that_are_lost_altogether(victim, census):
+    """The database is set aside: nobody knows of any pod, so that none may be left."""
+    cri = victim.client
+    pod, other = cri.run_pod(), cri.run_pod()
+    for one in (pod, other):
+        one.run(DEAF)
+    victim.kill()
+    for path in victim.root.glob("state.db*"):
+        path.write_bytes(b"A" * 8192)
+    victim.start()
+    assert not cri.pods() and not cri.containers() and not running(census)
+    for file in victim.root.glob("*.damaged-*"):
+        file.unlink()
+    assert cri.run_pod(pod.config).run(DEAF).shell("echo new") == "new\n"
