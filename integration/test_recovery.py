@@ -3,7 +3,9 @@
 
 import base64
 import os
+import shutil
 import signal
+import uuid
 
 import pytest
 
@@ -114,3 +116,36 @@ def test_records_that_are_lost_altogether(victim, census):
     for file in victim.root.glob("*.damaged-*"):
         file.unlink()
     assert cri.run_pod(pod.config).run(DEAF).shell("echo new") == "new\n"
+
+
+def test_a_record_that_todays_checks_refuse_keeps_its_pod(victim, census):
+    """What an earlier daemon has let through: the pod runs on with its address, without what is refused."""
+    cri = victim.client
+    pod = cri.run_pod(annotations={"kubernetes.io/ingress-bandwidth": "10M"}, port_mappings=ports(victim, 9))
+    container, address = pod.run(DEAF), pod.ip
+    victim.kill()
+
+    def tightened(record: dict) -> None:
+        config = pb.PodSandboxConfig.FromString(base64.b64decode(record["config"]))
+        config.port_mappings[0].host_port = 123456
+        record["config"] = base64.b64encode(config.SerializeToString()).decode()
+
+    records.change(victim, "sandboxes", pod.id, tightened)
+    log = victim.output.stat().st_size
+    victim.start()
+    assert pod.ready and pod.ip == address and container.shell("echo fine") == "fine\n"
+    assert pod.id in told(victim, log) and "host_port" in told(victim, log)
+
+
+def test_orphaned_directories_that_do_not_go_stop_no_start(victim, census):
+    cri = victim.client
+    pod = cri.run_pod()
+    victim.kill()
+    stuck, empty = [victim.state / "pods" / (uuid.uuid4().hex * 2) for _ in range(2)]
+    (stuck / "below" / "deep").mkdir(parents=True)
+    empty.mkdir()
+    log = victim.output.stat().st_size
+    victim.start()
+    assert pod.ready and stuck.exists() and not empty.exists()
+    assert str(stuck) in told(victim, log)
+    shutil.rmtree(stuck)

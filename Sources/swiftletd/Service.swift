@@ -63,7 +63,13 @@ final class Service: Sendable {
       group.addTask { [configuration, logger] in
         _ = try await transport.listeningAddress
         try SocketFile.close(configuration.socket)
-        try await daemon.recover(records)
+        do {
+          try await daemon.recover(records)
+        } catch {
+          // The server's own end would wait for its clients.
+          logger.critical("swiftletd ends: \(error)")
+          exit(1)
+        }
         logger.notice("serving CRI v1", metadata: ["socket": "\(configuration.socket)"])
       }
       try await group.waitForAll()

@@ -24,7 +24,7 @@ extension Daemon {
     let network = try await openNetwork(
       configuration, records.sandboxes.map(\.record), bootID: bootID, journal: journal, logger: logger
     ) {
-      try await threads.run { try leases(store, bootID) }
+      try await threads.run { try leases(store, bootID, logger) }
     }
     let images = try ImageStore(
       root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
@@ -62,14 +62,23 @@ extension Daemon {
   }
 
   /// What sandboxes of this boot have of the network. Those without a usable record have nothing: they are ended.
-  private static func leases(_ store: RecordStore, _ bootID: String) throws -> NodeNetwork.Sandboxes {
+  private static func leases(
+    _ store: RecordStore, _ bootID: String, _ logger: Logger
+  ) throws -> NodeNetwork.Sandboxes {
     var sandboxes: NodeNetwork.Sandboxes = ([:], [:], [:])
     for sandbox in Records(try store.load()).sandboxes where sandbox.record.bootID == bootID {
       guard let lease = sandbox.record.lease else { continue }
       sandboxes.leases[sandbox.id] = lease
-      sandboxes.ports[sandbox.id] = try HostPorts.published(
-        sandbox.config.portMappings, namespaces: sandbox.namespaces)
-      sandboxes.traffic[sandbox.id] = try PodTraffic.options(sandbox.config, namespaces: sandbox.namespaces)
+      do {
+        sandboxes.ports[sandbox.id] = try HostPorts.published(
+          sandbox.config.portMappings, namespaces: sandbox.namespaces)
+        sandboxes.traffic[sandbox.id] = try PodTraffic.options(sandbox.config, namespaces: sandbox.namespaces)
+      } catch {
+        // As an earlier daemon's checks have let it through.
+        logger.error(
+          "what a sandbox asked of the network is not in force any more",
+          metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
+      }
     }
     return sandboxes
   }
