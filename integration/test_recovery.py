@@ -2,11 +2,15 @@
 3.5); and ends that leave nobody behind."""
 
 import base64
+import contextlib
 import os
+import pathlib
 import shutil
 import signal
+import subprocess
 import uuid
 
+import grpc
 import pytest
 
 from lib import cgroups, pods, records, wait
@@ -149,3 +153,57 @@ def test_orphaned_directories_that_do_not_go_stop_no_start(victim, census):
     assert pod.ready and stuck.exists() and not empty.exists()
     assert str(stuck) in told(victim, log)
     shutil.rmtree(stuck)
+
+
+@contextlib.contextmanager
+def full(directory: pathlib.Path):
+    """Not a byte of a file system is free."""
+    paths = []
+    for size in (1 << 20, 1 << 12):
+        with contextlib.suppress(OSError):
+            while True:
+                paths.append(directory / f"filler-{len(paths)}")
+                with open(paths[-1], "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+    yield
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def test_a_full_disk_hinders_no_end_and_no_start(make_daemon, archives):
+    """FAULTS F18: stop and removal are what frees a disk; nothing new is made meanwhile."""
+    daemon = make_daemon(start=False)
+    daemon.root.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=700", "none", str(daemon.root)], check=True)
+    try:
+        cri = daemon.start().prepare(archives).client
+        census = Census(daemon)
+        stopped, kept, removed = [cri.run_pod() for _ in range(3)]
+        containers = [pod.run(DEAF) for pod in (stopped, kept, removed)]
+        ended = kept.run(["sh", "-c", "exit 3"], name="ended")
+        ended.wait()
+        with full(daemon.root):
+            refused = kept.create_refused(DEAF, name="new")
+            assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED and "no space left" in refused.text
+            containers[0].stop()
+            assert outcome(containers[0]) == (pb.CONTAINER_EXITED, 137, "Error")
+            containers[0].remove()
+            stopped.stop()
+            stopped.remove()
+            daemon.kill()
+            daemon.start()
+            removed.remove()
+            assert daemon.terminate() == 0
+            daemon.start()
+            assert [pod.id for pod in cri.pods()] == [kept.id] and kept.ready
+            assert containers[1].shell("echo fine") == "fine\n"
+            containers[1].stop()
+            ended.remove()
+        assert kept.run(DEAF, name="new").shell("echo new") == "new\n"
+        kept.remove()
+        assert not running(census)
+    finally:
+        if daemon.alive:
+            cri.remove_all()
+            daemon.terminate()
+        subprocess.run(["umount", str(daemon.root)], check=True)

@@ -55,6 +55,13 @@ final class Database: @unchecked Sendable {
     }
   }
 
+  /// Leaves the write-ahead log and its index where they are when the connection closes: a full disk has no room for new
+  /// ones.
+  func keepLog() {
+    var isOn: Int32 = 1
+    sqlite3_file_control(connection, "main", SQLITE_FCNTL_PERSIST_WAL, &isOn)
+  }
+
   /// Rows that the last statement changed.
   var changes: Int { Int(sqlite3_changes(connection)) }
 

@@ -17,7 +17,22 @@ extension RecordStore {
     if let problem { throw .database(code: SQLITE_CORRUPT, message: problem) }
     try prepareSchema(database)
     chmod(path, 0o600)
+    database.keepLog()
+    // The log begins anew when it has 1000 pages of 4 KiB, and goes into the file then.
+    reserve(5 << 20, of: path + "-wal")
+    reserve(2 << 20, of: path)
     return database
+  }
+
+  /// Keeps room on the disk for a file of ours to grow into: what ends and removes pods is written here, too, and a full
+  /// disk is emptied by nothing else. Where that is not to be had, the daemon works as long as the disk has space.
+  private static func reserve(_ size: off_t, of path: String) {
+    let file = Glibc.open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+    guard file >= 0 else { return }
+    defer { close(file) }
+    // The file's length is SQLite's matter: FALLOC_FL_KEEP_SIZE of fallocate(2), whose name Swift does not import.
+    let keepSize: Int32 = 1
+    _ = fallocate(file, keepSize, 0, size)
   }
 
   private static func prepareSchema(_ database: Database) throws(StoreError) {
