@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from lib import cgroups, pods, records, wait
-from lib.census import Census
+from lib.census import Census, controllers
 from lib.cri import SLEEPER
 from lib.stubs import pb
 
@@ -207,3 +207,60 @@ def test_a_full_disk_hinders_no_end_and_no_start(make_daemon, archives):
             cri.remove_all()
             daemon.terminate()
         subprocess.run(["umount", str(daemon.root)], check=True)
+
+
+# RemoveContainer and StopPodSandbox leave nobody behind
+
+
+def stray(daemon, container) -> subprocess.Popen:
+    """A process that nobody knows of in the group of a container."""
+    process = subprocess.Popen(DEAF)
+    for top in controllers():
+        for group in (top / daemon.base.name).rglob(container.id):
+            (group / "cgroup.procs").write_text(str(process.pid))
+    return process
+
+
+def test_nobody_outlives_the_group_of_a_removed_container(victim, census, tmp_path):
+    """Its first process has ended by itself, and another one is still in its group."""
+    waiter = ["sh", "-c", "while [ ! -e /volume/$0 ]; do usleep 5000; done"]
+    volume = [pb.Mount(container_path="/volume", host_path=str(tmp_path))]
+    pod = victim.client.run_pod()
+    containers = [pod.run([*waiter, name], name=name, mounts=volume) for name in ("removed", "stopped")]
+    strays = [stray(victim, container) for container in containers]
+    for container in containers:
+        (tmp_path / container.config.metadata.name).touch()
+        container.wait()
+    removed, stopped = containers
+    removed.remove()
+    assert strays[0].wait(10) == -signal.SIGKILL
+    assert not [path for path in census.cgroups() if removed.id in path]
+    pod.stop()
+    assert strays[1].wait(10) == -signal.SIGKILL and not census.cgroups()
+
+
+def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
+    """SIGKILL waits for the thaw on v1; v2's freezer lets it through, and then there is nothing to show."""
+    freezer = next((top for top in controllers() if top.name == "freezer"), None)
+    pod = victim.client.run_pod()
+    container = pod.run(["sh", "-c", "while [ ! -e /volume/end ]; do usleep 5000; done"], mounts=[
+        pb.Mount(container_path="/volume", host_path=str(tmp_path))])
+    process = stray(victim, container)
+    frozen = None
+    if freezer:
+        frozen = freezer / f"{victim.base.name}-frozen"
+        frozen.mkdir()
+        (frozen / "cgroup.procs").write_text(str(process.pid))
+        (frozen / "freezer.state").write_text("FROZEN")
+    (tmp_path / "end").touch()
+    container.wait()
+    if frozen:
+        refused = victim.client.refused("RemoveContainer", container_id=container.id)
+        assert container.id in refused.text and str(process.pid) in refused.text
+        assert container.status().state == pb.CONTAINER_EXITED
+        (frozen / "freezer.state").write_text("THAWED")
+        assert process.wait(10) == -signal.SIGKILL
+        frozen.rmdir()
+    container.remove()
+    process.wait(10)
+    assert not victim.client.containers()

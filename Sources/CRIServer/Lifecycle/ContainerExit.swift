@@ -72,18 +72,26 @@ extension Daemon {
   /// Ends whatever a start has left behind, known to the shim or not, and takes its cgroup away: without that a shim
   /// that comes to the request later cannot carry it out any more.
   func discardProcesses(of container: Container) async {
-    if let path = cgroupPath(of: container) {
-      do {
-        try await threads.run { [cgroups] in try cgroups.cgroup(at: path).kill() }
-      } catch {
-        logger.warning(
-          "a failed start's processes may still run", metadata: ["container": "\(container.id)", "error": "\(error)"])
-      }
+    do {
+      try await endCgroup(of: container, deadline: .seconds(1))
+    } catch {
+      logger.warning(
+        "a failed start's processes may still run", metadata: ["container": "\(container.id)", "error": "\(error)"])
     }
-    await removeCgroup(of: container)
   }
 
-  /// A cgroup that does not go is tried again when its sandbox stops.
+  /// Kills whoever is in the container's cgroup and takes that away. Idempotent.
+  /// - Throws: when somebody does not die; a cgroup that is gone is success.
+  func endCgroup(of container: Container, deadline: Duration = .seconds(5)) async throws {
+    guard let path = cgroupPath(of: container) else { return }
+    try await threads.run { [cgroups] in
+      let cgroup = cgroups.cgroup(at: path)
+      try cgroup.kill()
+      try cgroup.remove(deadline: deadline)
+    }
+  }
+
+  /// A cgroup that does not go is tried again when its container is removed or its sandbox stops.
   func removeCgroup(of container: Container) async {
     guard let path = cgroupPath(of: container) else { return }
     do {

@@ -16,7 +16,8 @@ struct ContainerRemoval: Sendable {
     try await daemon.pass(.discardLayer)
     try await container.lane.run {
       guard !container.isRemoved else { return }
-      await daemon.removeCgroup(of: container)
+      // Not only of one that ran until now: whoever is still in there is nobody's once the record is gone.
+      try await daemon.endCgroup(of: container)
       try await daemon.images.removeSnapshot(key: container.id)
       try await daemon.pass(.discardRecord)
       let id = container.id

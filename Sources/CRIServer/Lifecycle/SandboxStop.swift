@@ -131,11 +131,16 @@ struct SandboxStop: Sendable {
     }
   }
 
+  /// Whoever is still in one is nobody's: what the shim knew of has ended.
   private func removeCgroups() async throws {
     let paths = cgroupPaths
     let cgroups = daemon.cgroups
     try await daemon.threads.run {
-      for path in paths { try cgroups.cgroup(at: path).remove(deadline: .seconds(5)) }
+      for path in paths {
+        let cgroup = cgroups.cgroup(at: path)
+        try cgroup.kill()
+        try cgroup.remove(deadline: .seconds(5))
+      }
     }
   }
 
