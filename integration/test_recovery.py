@@ -5,6 +5,7 @@ import base64
 import contextlib
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from lib import cgroups, pods, records, wait
 from lib.census import Census, controllers
 from lib.cri import SLEEPER
+from lib.failpoints import Call, Gate, arm
 from lib.stubs import pb
 
 DEAF = ["sleep", "100000"]  # as process 1 is to TERM
@@ -153,6 +155,61 @@ def test_orphaned_directories_that_do_not_go_stop_no_start(victim, census):
     assert pod.ready and stuck.exists() and not empty.exists()
     assert str(stuck) in told(victim, log)
     shutil.rmtree(stuck)
+
+
+# The kernel's number is the same on all of its architectures that came after it.
+SYS_PIDFD_GETFD = 438
+
+
+def taken_from(pid: int, descriptor: int) -> int:
+    """A copy of another process's descriptor (pidfd_getfd(2))."""
+    import ctypes
+
+    process = os.pidfd_open(pid)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        copy = libc.syscall(SYS_PIDFD_GETFD, process, descriptor, 0)
+        assert copy >= 0, os.strerror(ctypes.get_errno())
+        return copy
+    finally:
+        os.close(process)
+
+
+def test_a_start_under_way_when_the_daemon_dies(victim, census, tmp_path):
+    """The shim gets the dead daemon's request and the next one's question together: the container is RUNNING, or
+    CREATED and nothing of it runs, where its start took too long."""
+    gate = Gate(victim, "start.process")
+    arm(victim, gate.point)
+    pod = victim.client.run_pod()
+    container = pod.create(DEAF, mounts=[
+        pb.Mount(container_path=f"/m/{number}", host_path=str(tmp_path)) for number in range(200)])
+    start = Call(container.start)
+    gate.reached()
+    (shim,) = victim.shims()
+    connection, listener = taken_from(shim, 3), taken_from(shim, 4)
+    try:
+        os.kill(shim, signal.SIGSTOP)
+        wait.until(lambda: pods.stat(shim)[0] == "T", "the shim to stop")
+        gate.open()
+        wait.until(lambda: select.select([connection], [], [], 0)[0], "the request to start")
+        victim.kill()
+        again = Call(victim.start)
+        wait.until(lambda: select.select([listener], [], [], 0)[0], "the next daemon")
+    finally:
+        os.kill(shim, signal.SIGCONT)
+        os.close(connection)
+        os.close(listener)
+    again.result()
+    with pytest.raises(grpc.RpcError):
+        start.result()
+    if container.status().state == pb.CONTAINER_CREATED:
+        assert running(census) == ["swiftlet-pause", "swiftlet-shim"]
+        container.start()
+    assert container.status().state == pb.CONTAINER_RUNNING and container.shell("echo one") == "one\n"
+    container.stop()
+    assert outcome(container) == (pb.CONTAINER_EXITED, 137, "Error")
+    container.remove()
+    assert running(census) == ["swiftlet-pause", "swiftlet-shim"]
 
 
 @contextlib.contextmanager

@@ -153,10 +153,9 @@ extension Shim {
       response.pause_pid = pod.pausePid
       response.pause_start_time = pauseStartTime
     }
-    let running = tasks.filter { $0.startedAt != 0 && $0.ending == nil }
-    let messages = UnsafeMutablePointer<Swiftlet__Shim__V1__Task>.allocate(capacity: max(1, running.count))
+    let messages = UnsafeMutablePointer<Swiftlet__Shim__V1__Task>.allocate(capacity: max(1, tasks.count))
     var pointers: [UnsafeMutablePointer<Swiftlet__Shim__V1__Task>?] = []
-    for (index, task) in running.enumerated() {
+    for (index, task) in tasks.enumerated() {
       swiftlet__shim__v1__task__init(messages + index)
       messages[index].container_id = strdup(task.id)
       messages[index].pid = task.pid
@@ -172,7 +171,7 @@ extension Shim {
         call.succeed(&response)
       }
     }
-    for index in running.indices { free(messages[index].container_id) }
+    for index in tasks.indices { free(messages[index].container_id) }
     messages.deallocate()
   }
 }

@@ -41,6 +41,24 @@ def test_kill_is_idempotent_and_names_the_unknown(pod):
     assert error.value.code == NOT_FOUND and "other" in error.value.message
 
 
+def test_no_state_is_without_a_container_until_its_exit_is_told(pod):
+    """While it runs, while its output is still held by somebody else, and afterwards."""
+    started = pod.run("c", "while [ ! -e /tmp/end ]; do usleep 1000; done; exit 7")
+    held = os.open(f"/proc/{started.pid}/fd/1", os.O_WRONLY)
+    (pathlib.Path(f"/proc/{started.pid}/root/tmp/end")).touch()
+    seen = set()
+    end = time.monotonic() + 10
+    while "exit" not in seen:
+        state = pod.client.call("State")
+        tasks, exits = [task.container_id for task in state.tasks], [exit.container_id for exit in state.exits]
+        assert tasks + exits == ["c"]
+        seen.add("exit" if exits else "ending" if state.tasks[0].pid <= 0 else "running")
+        assert {task.started_at for task in state.tasks} <= {started.started_at}
+        assert time.monotonic() < end
+    os.close(held)
+    assert "ending" in seen and pod.wait_exit("c").exit_code == 7
+
+
 def test_kill_all(pod):
     pod.run("c", "trap 'exit 3' TERM; sleep 1000 & echo ready; wait")
     pod.wait_log("c", "ready")

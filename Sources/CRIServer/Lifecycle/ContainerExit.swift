@@ -15,12 +15,13 @@ struct ContainerExit: Sendable {
   }
 
   /// The process is gone and nobody knows how it ended (CRI.md 3.2).
-  func recordLost() async throws {
+  /// - Parameter reason: in prose, for the client.
+  func recordLost(because reason: String = "the shim that watched the container is gone") async throws {
     guard container.record.state == .running || container.record.isStarting else { return }
     var exit = Swiftlet_Shim_V1_Exit()
     exit.finishedAt = WallClock.now()
     exit.exitCode = 255
-    try await finish(exit, reason: "Unknown", message: "the shim that watched the container is gone")
+    try await finish(exit, reason: "Unknown", message: reason)
   }
 
   /// The container never ran its program. In its lane.

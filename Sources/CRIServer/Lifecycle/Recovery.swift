@@ -13,6 +13,8 @@ struct Recovery: Sendable {
   /// How long a shim may take to connect and answer before its pod counts as lost: the start of the daemon, and with
   /// it every other pod, waits for it.
   private static let patience = Duration.seconds(5)
+  /// How long a start may take that the last daemon has asked for.
+  private static let startPatience = Duration.seconds(2)
 
   func run(_ records: Records) async {
     for sandbox in records.sandboxes {
@@ -69,9 +71,8 @@ struct Recovery: Sendable {
   private func reconnect(_ sandbox: Sandbox) async throws {
     let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
     do {
-      let deadline = ContinuousClock.now + Self.patience
-      let shim = try await ShimProcess.connect(directory: directory, deadline: deadline)
-      let state = try await shim.state(deadline: deadline)
+      let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
+      let state = try await state(of: shim)
       sandbox.connect(shim)
       try await reconcile(sandbox, with: state)
       ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
@@ -83,34 +84,48 @@ struct Recovery: Sendable {
     }
   }
 
+  /// What the shim holds, once the starts are done that the last daemon has asked it for; they may take a while.
+  private func state(of shim: ShimClient) async throws -> Swiftlet_Shim_V1_StateResponse {
+    let end = ContinuousClock.now + Self.startPatience
+    while true {
+      let state = try await shim.state(deadline: .now + Self.patience)
+      guard state.tasks.contains(where: \.isStarting), ContinuousClock.now < end else { return state }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
   /// The shim knows what runs and what has ended; the exits it still holds come through the follower.
   private func reconcile(_ sandbox: Sandbox, with state: Swiftlet_Shim_V1_StateResponse) async throws {
     if state.pausePid == 0 {
       try await daemon.save(sandbox) { $0.becomeNotReady(because: "pause has ended") }
     }
-    let running = Dictionary(state.tasks.map { ($0.containerID, $0) }, uniquingKeysWith: { $1 })
+    let tasks = Dictionary(state.tasks.map { ($0.containerID, $0) }, uniquingKeysWith: { $1 })
     let exited = Set(state.exits.map(\.containerID))
     for container in daemon.containers(of: sandbox.id) {
       let record = container.record
-      let id = container.id.value
-      if let task = running[id], record.startedAt == 0 {
+      let task = tasks[container.id.value]
+      if record.state == .exited {
+        // Its start has failed for the last daemon, and for that alone.
+        if task != nil { await daemon.discardProcesses(of: container) }
+      } else if let task, !task.isStarting {
+        guard record.startedAt == 0 else { continue }
         try await daemon.save(container) { record in
           record.isStarting = false
           record.startedAt = task.startedAt
           record.process = Pidfd.processIdentity(pid: task.pid)
         }
-      } else if running[id] == nil && !exited.contains(id) {
+      } else if !exited.contains(container.id.value) {
         try await settle(container, record)
       }
     }
   }
 
-  /// No shim knows the container: it had not been started yet, or its end was lost.
+  /// The shim has not started it, or its end was lost. A start that takes too long is broken off: nobody waits for it.
   private func settle(_ container: Container, _ record: ContainerRecord) async throws {
     if record.state == .running {
-      try await ContainerExit(daemon: daemon, container: container).recordLost()
+      try await ContainerExit(daemon: daemon, container: container).recordLost(because: "its shim does not know of it")
     } else if record.isStarting {
-      await daemon.removeCgroup(of: container)
+      await daemon.discardProcesses(of: container)
       try await daemon.save(container) { $0.isStarting = false }
     }
   }
@@ -123,4 +138,9 @@ struct Recovery: Sendable {
       daemon.logger.error("orphans of an earlier daemon are left", metadata: ["error": "\(error)"])
     }
   }
+}
+
+extension Swiftlet_Shim_V1_Task {
+  /// Its process is there, and has not exec'd the program.
+  fileprivate var isStarting: Bool { startedAt == 0 }
 }

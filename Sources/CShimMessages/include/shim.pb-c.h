@@ -812,7 +812,7 @@ struct  Swiftlet__Shim__V1__StateResponse
   int32_t pause_pid;
   uint64_t pause_start_time;
   /*
-   * running
+   * from their start until their end is among the exits
    */
   size_t n_tasks;
   Swiftlet__Shim__V1__Task **tasks;
@@ -831,9 +831,12 @@ struct  Swiftlet__Shim__V1__Task
 {
   ProtobufCMessage base;
   char *container_id;
+  /*
+   * not positive: reaped, and its output still comes
+   */
   int32_t pid;
   /*
-   * wall clock, nanoseconds
+   * wall clock, nanoseconds; 0: the program has not been exec'd yet
    */
   int64_t started_at;
 };

@@ -1074,7 +1074,7 @@ package nonisolated struct Swiftlet_Shim_V1_StateResponse: Sendable {
 
   package var pauseStartTime: UInt64 = 0
 
-  /// running
+  /// from their start until their end is among the exits
   package var tasks: [Swiftlet_Shim_V1_Task] = []
 
   /// not yet acknowledged, by sequence
@@ -1092,9 +1092,10 @@ package nonisolated struct Swiftlet_Shim_V1_Task: Sendable {
 
   package var containerID: String = String()
 
+  /// not positive: reaped, and its output still comes
   package var pid: Int32 = 0
 
-  /// wall clock, nanoseconds
+  /// wall clock, nanoseconds; 0: the program has not been exec'd yet
   package var startedAt: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
