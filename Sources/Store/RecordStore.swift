@@ -18,7 +18,8 @@ package final class RecordStore: Sendable {
 
   /// Opens or makes the database. Its directory is there and ours.
   ///
-  /// A file that SQLite cannot read is set aside as `<path>.damaged-<time>`, a new one begins, and ``load()`` says so.
+  /// A file that SQLite finds damaged is set aside as `<path>.damaged-<time>`, a new one begins with what can be read of
+  /// it, and ``load()`` says so.
   /// - Throws: ``StoreError/database(code:message:)`` when it cannot be opened, is locked by another process, or was
   ///   written by a later version.
   package init(path: String) throws(StoreError) {
@@ -29,8 +30,11 @@ package final class RecordStore: Sendable {
     } catch {
       guard case .database(let code, let message) = error, Self.isDamage(code) else { throw error }
       let aside = try Self.setAside(path)
-      found.append("\(path) was damaged (\(message)): it is kept as \(aside), and the records begin anew")
       opened = try Self.open(path)
+      let saved = Self.salvage(aside, into: opened)
+      found.append(
+        "\(path) was damaged (\(message)): it is kept as \(aside), and of its records \(saved.sandboxes) sandboxes and "
+          + "\(saved.containers) containers could be read")
     }
     database = Mutex(opened)
     self.found = found
@@ -152,7 +156,7 @@ package final class RecordStore: Sendable {
     throw .nameTaken(holder: id)
   }
 
-  private static func lease(_ sandbox: SandboxRecord, _ database: Database) throws(StoreError) {
+  static func lease(_ sandbox: SandboxRecord, _ database: Database) throws(StoreError) {
     for address in sandbox.lease?.addresses ?? [] {
       do {
         try database.run(

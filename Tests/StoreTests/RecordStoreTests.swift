@@ -32,6 +32,10 @@ final class Scratch {
     return names
   }
 
+  func bytes() -> [UInt8]? {
+    (try? Data(contentsOf: URL(filePath: database))).map { Array($0) }
+  }
+
   func write(_ bytes: [UInt8], at offset: Int = 0) {
     let file = open(database, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     pwrite(file, bytes, bytes.count, off_t(offset))
@@ -156,15 +160,37 @@ struct RecordStoreTests {
     try store.insert(sandbox("one"))
   }
 
-  @Test func `a database with a broken page is set aside`() throws {
+  @Test func `of a database with a broken page the others are kept`() throws {
     let scratch = try scratch.get()
+    var made: [SandboxRecord] = []
     do {
       let store = try RecordStore(path: scratch.database)
-      for index in 0..<50 { try store.insert(sandbox("\(index)", ipv4: "10.0.0.\(index)")) }
+      for index in 0..<50 {
+        made.append(sandbox("\(index)", ipv4: "10.0.0.\(index)"))
+        try store.insert(made[index])
+        try store.insert(container("web", in: made[index]))
+      }
     }
-    for page in 1..<8 { scratch.write(Array(repeating: 0xa5, count: 64), at: page * 4096) }
-    let store = try RecordStore(path: scratch.database)
-    #expect(try store.load().findings.count == 1)
+    let whole = try #require(scratch.bytes())
+    let pages = whole.count / 4096
+    #expect(pages > 20)
+    var kept: [Int] = []
+    for page in 1..<pages {
+      for name in scratch.names() { unlink("\(scratch.path)/\(name)") }
+      scratch.write(whole)
+      scratch.write(Array(repeating: 0xa5, count: 64), at: page * 4096)
+      let store = try RecordStore(path: scratch.database)
+      let records = try store.load()
+      #expect(records.damaged.isEmpty)
+      #expect(Set(records.sandboxes).isSubset(of: made))
+      if records.sandboxes.count < 50 || records.containers.count < 50 { #expect(records.findings.count == 1) }
+      kept.append(min(records.sandboxes.count, records.containers.count))
+      for record in records.sandboxes.prefix(1) {
+        #expect(throws: StoreError.self) { try store.insert(sandbox("new", ipv4: record.lease?.ipv4)) }
+      }
+    }
+    // All but the pages at the top of the two tables.
+    #expect(kept.count { $0 >= 30 } >= kept.count - 2, "\(kept)")
   }
 
   @Test func `a later version's file is left alone`() throws {
