@@ -321,3 +321,16 @@ def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
     container.remove()
     process.wait(10)
     assert not victim.client.containers()
+
+
+def test_an_update_stands_although_a_score_does_not(victim, census):
+    """What the kernel has taken is told, and a later daemon tells the same."""
+    arm(victim, "update.score=error:EMFILE")
+    container = victim.client.run_pod().run(DEAF)
+    change = pb.LinuxContainerResources(cpu_shares=2048, oom_score_adj=700)
+    victim.client.call("UpdateContainerResources", container_id=container.id, linux=change)
+    assert cgroups.value(victim, container, "cpu", "cpu.shares", "cpu.weight") in ("2048", "174")
+    status = container.status()
+    assert status.resources.linux.cpu_shares == 2048 and "oom_score_adj 700" in victim.tail(5)
+    arm(victim)
+    assert container.status() == status

@@ -73,6 +73,9 @@ package enum Failpoint: String, CaseIterable, Sendable {
   /// All is written, the client knows nothing.
   case startAnswer = "start.answer"
 
+  /// UpdateContainerResources: limits and record are changed, the scores of its processes are not.
+  case updateScore = "update.score"
+
   // The end of a container.
   /// StopContainer, before the stop signal.
   case endSignal = "end.signal"
