@@ -212,6 +212,59 @@ def test_a_start_under_way_when_the_daemon_dies(victim, census, tmp_path):
     assert running(census) == ["swiftlet-pause", "swiftlet-shim"]
 
 
+def test_half_a_pod_that_could_not_be_undone_waits_for_its_stop(victim, census):
+    """A step fails, and so does the undo: it is listed as not ready (CRI.md 3.1), and goes when it is asked to; or by
+    itself with the next daemon."""
+    cri = victim.client
+    for end in (False, True):
+        arm(victim, "run.pause=error:EIO", "stop.cgroups=1*error:EIO")
+        config = cri.pod_config()
+        assert "run.pause" in cri.refused("RunPodSandbox", config=config).text
+        (left,) = cri.pods()
+        assert left.state == pb.SANDBOX_NOTREADY and left.metadata == config.metadata
+        refused = cri.refused("RunPodSandbox", config=config)
+        assert refused.code == grpc.StatusCode.ALREADY_EXISTS and "remove it first" in refused.text
+        if end:
+            cri.call("StopPodSandbox", pod_sandbox_id=left.id)
+            cri.call("RemovePodSandbox", pod_sandbox_id=left.id)
+        arm(victim)
+        assert not cri.pods() and not running(census) and not pods.leased(victim)
+        cri.run_pod(config).remove()
+
+
+def test_nothing_of_an_earlier_boot_is_alive(victim, census):
+    """As after a reboot: other boot id, no process, no group, an empty /run; and of four pods the records."""
+    cri = victim.client
+    pod, stopped = cri.run_pod(port_mappings=ports(victim, 8)), cri.run_pod()
+    running_one, created = pod.run(DEAF), pod.create(DEAF, name="created")
+    ended = pod.run(["sh", "-c", "exit 3"], name="ended")
+    final = ended.wait()
+    stopped.stop()
+    half = cri.pod_config()
+    arm(victim, "run.ready=kill")
+    with pytest.raises(grpc.RpcError):
+        cri.run_pod(half)
+    assert victim.process.wait(10) == -9
+    census.sweep()
+    shutil.rmtree(victim.state)
+    records.change(victim, "sandboxes", None, lambda record: record.update(bootID=str(uuid.uuid4())))
+    assert pods.leased(victim)
+    arm(victim)
+
+    assert {item.id: item.state for item in cri.pods()} == dict.fromkeys((pod.id, stopped.id), pb.SANDBOX_NOTREADY)
+    assert not pod.status().network.ip and not pods.leased(victim)
+    assert "restarted" in pod.info()["reason"]
+    assert outcome(running_one) == LOST and "restarted" in running_one.status().message
+    assert running_one.status().finished_at >= running_one.status().started_at > 0
+    assert created.status().state == pb.CONTAINER_CREATED and ended.status() == final
+    assert created.start_refused().code == grpc.StatusCode.FAILED_PRECONDITION
+    for config in (half, cri.pod_config(port_mappings=ports(victim, 8))):
+        assert cri.run_pod(config).run(DEAF).shell("echo new") == "new\n"
+    pod.stop()
+    running_one.remove()
+    pod.remove()
+
+
 @contextlib.contextmanager
 def full(directory: pathlib.Path):
     """Not a byte of a file system is free."""

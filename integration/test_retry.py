@@ -54,6 +54,31 @@ def test_a_second_creation_of_the_same_container_gives_the_same_id(cri, pod):
     assert len(cri.containers()) == 1
 
 
+def test_many_at_once_under_one_name_give_one_container(cri, pod):
+    """Six with one configuration and two with another, which came first or are refused."""
+    config, other = pod.container_config(["true"]), pod.container_config(["true"])
+    other.args.append("changed")
+    other.metadata.name = config.metadata.name
+    answers = []
+
+    def create(config) -> None:
+        try:
+            answers.append(pod.create(config=config).id)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.ALREADY_EXISTS, error
+            answers.append("")
+
+    threads = [threading.Thread(target=create, args=(config,)) for config in [config] * 3 + [other] * 2 + [config] * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ids = {answer for answer in answers if answer}
+    assert len(answers) == 8 and len(ids) == 1, answers
+    assert answers.count("") in (2, 6)
+    assert [container.id for container in cri.containers()] == list(ids)
+
+
 def test_the_same_container_name_with_another_config_is_refused(cri, pod):
     config = pod.container_config(["true"])
     container = pod.create(config=config)

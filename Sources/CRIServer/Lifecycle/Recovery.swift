@@ -15,6 +15,7 @@ struct Recovery: Sendable {
   private static let patience = Duration.seconds(5)
   /// How long a start may take that the last daemon has asked for.
   private static let startPatience = Duration.seconds(2)
+  private static let reboot = "the node was restarted"
 
   func run(_ records: Records) async {
     for sandbox in records.sandboxes {
@@ -54,13 +55,13 @@ struct Recovery: Sendable {
   /// Nothing of an earlier boot is alive.
   private func afterReboot(_ sandbox: Sandbox) async throws {
     for container in daemon.containers(of: sandbox.id) {
-      try await ContainerExit(daemon: daemon, container: container).recordLost()
+      try await ContainerExit(daemon: daemon, container: container).recordLost(because: Self.reboot)
     }
     if sandbox.record.state == .creating {
       try await daemon.forget(sandbox)
     } else {
       try await daemon.save(sandbox) { record in
-        record.state = .notReady
+        record.becomeNotReady(because: Self.reboot)
         record.lease = nil
         record.pluginAddresses = nil
         record.isReleased = true
