@@ -356,24 +356,31 @@ def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
     container = pod.run(["sh", "-c", "while [ ! -e /volume/end ]; do usleep 5000; done"], mounts=[
         pb.Mount(container_path="/volume", host_path=str(tmp_path))])
     process = stray(victim, container)
-    frozen = None
-    if freezer:
-        frozen = freezer / f"{victim.base.name}-frozen"
-        frozen.mkdir()
-        (frozen / "cgroup.procs").write_text(str(process.pid))
-        (frozen / "freezer.state").write_text("FROZEN")
-    (tmp_path / "end").touch()
-    container.wait()
-    if frozen:
-        refused = victim.client.refused("RemoveContainer", container_id=container.id)
-        assert container.id in refused.text and str(process.pid) in refused.text
-        assert container.status().state == pb.CONTAINER_EXITED
-        (frozen / "freezer.state").write_text("THAWED")
-        assert process.wait(10) == -signal.SIGKILL
-        frozen.rmdir()
+    with frozen(freezer / f"{victim.base.name}-frozen", process) if freezer else contextlib.nullcontext():
+        (tmp_path / "end").touch()
+        container.wait()
+        if freezer:
+            refused = victim.client.refused("RemoveContainer", container_id=container.id)
+            assert container.id in refused.text and str(process.pid) in refused.text
+            assert container.status().state == pb.CONTAINER_EXITED
     container.remove()
-    process.wait(10)
+    assert process.wait(10) == -signal.SIGKILL
     assert not victim.client.containers()
+
+
+@contextlib.contextmanager
+def frozen(group: pathlib.Path, process: subprocess.Popen):
+    """A process meanwhile in a group of its own of v1's freezer; with a signal that kills it ends when it thaws."""
+    group.mkdir()
+    (group / "cgroup.procs").write_text(str(process.pid))
+    (group / "freezer.state").write_text("FROZEN")
+    try:
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        process.kill()
+        process.wait(10)
+        group.rmdir()
 
 
 def test_an_update_stands_although_a_score_does_not(victim, census):
@@ -387,3 +394,26 @@ def test_an_update_stands_although_a_score_does_not(victim, census):
     assert status.resources.linux.cpu_shares == 2048 and "oom_score_adj 700" in victim.tail(5)
     arm(victim)
     assert container.status() == status
+
+
+def test_an_exec_of_an_earlier_daemon_is_nobody_elses(victim, census):
+    """What has outlived the daemon in a group of its own stays when another command is ended."""
+    arm(victim)
+    container = victim.client.run_pod().run(DEAF)
+    leaves = [cgroups.group(victim, container.id, name) / "exec-1"
+              for name in (["memory"] if cgroups.UNIFIED else ["pids", "unified"]) if cgroups.top(name).is_dir()]
+    earlier = subprocess.Popen(DEAF)
+    try:
+        for leaf in leaves:
+            leaf.mkdir(exist_ok=True)
+            (leaf / "cgroup.procs").write_text(str(earlier.pid))
+        request = pb.ExecSyncRequest(container_id=container.id, cmd=DEAF, timeout=1)
+        assert victim.client.refused("ExecSync", request).code == grpc.StatusCode.DEADLINE_EXCEEDED
+        groups = leaves[-1].parent
+        wait.until(lambda: [path.name for path in groups.glob("exec-*")] == ["exec-1"], "end of the command's group")
+        assert earlier.poll() is None
+        container.remove()
+        assert earlier.wait(10) == -signal.SIGKILL
+    finally:
+        earlier.kill()
+        earlier.wait()

@@ -14,7 +14,8 @@ struct ContainerExec: Sendable {
   let sandbox: Sandbox
   let shim: ShimClient
 
-  private static let counter = Atomic<UInt64>(0)
+  /// Of the last leaf. Execs may outlive the daemon that has made them: no later one's leaf has their number.
+  private static let counter = Atomic<UInt64>(UInt64(max(0, WallClock.now())))
 
   /// A year is for ever, and no clock overflows.
   private static let longestTimeout: Int64 = 366 * 86_400
