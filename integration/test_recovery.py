@@ -157,6 +157,32 @@ def test_orphaned_directories_that_do_not_go_stop_no_start(victim, census):
     shutil.rmtree(stuck)
 
 
+def test_any_file_of_ours_may_be_damaged(make_daemon, archives):
+    """FAULTS F16, one after another: the start succeeds, the pod runs on, and there is a new container in it; its image
+    may have to be loaded again. The records are another case's."""
+    daemon = make_daemon()
+    cri, pod = daemon.client, daemon.client.run_pod()
+    old = pod.run(DEAF, name="old")
+
+    def ours(path: pathlib.Path) -> bool:
+        of_images = {"diff", "fs", "work"}  # what containers see
+        return path.is_file() and not of_images & set(path.parts) and not path.name.startswith("state.db")
+
+    files = [path for top in (daemon.root, daemon.state) for path in top.rglob("*") if ours(path)]
+    assert {"layer.json", "snapshot.json", "lock", "address-cursor", "hosts"} <= {path.name for path in files}
+    daemon.kill()
+    for number, path in enumerate(files):
+        before = path.read_bytes()
+        path.write_bytes(b"\xff\x00damaged" * 40)
+        daemon.start()
+        assert pod.ready and old.shell("echo fine") == "fine\n", path
+        cri.load(archives)
+        assert pod.run(["true"], name=f"new-{number}").wait().exit_code == 0, path
+        daemon.kill()
+        path.write_bytes(before)
+    daemon.start()
+
+
 # The kernel's number is the same on all of its architectures that came after it.
 SYS_PIDFD_GETFD = 438
 
