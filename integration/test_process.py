@@ -175,8 +175,8 @@ def test_umask_is_as_usual(pod):
 
 
 def test_descriptors_are_many_for_us_and_as_many_as_select_takes_for_programs(cri, daemon):
-    """RLIMIT_NOFILE, soft and hard: the daemon takes what it may have, and its shims with it; a program begins with 1024,
-    FD_SETSIZE, and may take as much."""
+    """RLIMIT_NOFILE, soft and hard: the daemon takes what it may have, and its shims with it; a program begins with
+    1024, FD_SETSIZE, and may take as much."""
     (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), resource.RLIMIT_NOFILE
     daemon.terminate()
     resource.setrlimit(files, (min(soft, 512), hard))

@@ -1,9 +1,9 @@
 """`python -m vm --junitxml FILE [PYTEST ARGUMENT...]`: runs the cases of suite.py, or those named, in the machine.
 
 `python -m vm --junitxml FILE --run COMMAND [--with PATH]...` runs any command in it instead, by bash, in the directory
-`integration`, with our programs first in PATH, and a copy of each PATH in /swiftlet/with. Its output goes to the console,
-an exit code other than 0 fails the run, and a report in xunit that it writes to $VM_RESULTS is handed out as FILE.
-`make vm RUN="swiftletd --help"` does that. Programs find the libraries of what disk.py puts into the machine, no others.
+`integration`, with our programs first in PATH, and a copy of each PATH in /swiftlet/with. Its output goes to the
+console, an exit code other than 0 fails the run, and a report in xunit that it writes to $VM_RESULTS is handed out as
+FILE. `make vm RUN="swiftletd --help"` does that. Programs find the libraries of what disk.py puts into the machine.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_L17_a_container_sees_its_own_group_and_cannot_write_to_it(pod):
 
 
 def test_the_nodes_mount_keeps_its_options(cri, tmp_path):
-    """All mounts of cgroup2 have one superblock, whose options each mount from the node's cgroup namespace sets anew."""
+    """All mounts of cgroup2 have one superblock, whose options each mount from the node's namespace sets anew."""
     def options() -> str:
         (line,) = [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
                    if line.split()[4] == str(ROOT)]
@@ -114,7 +114,7 @@ def test_the_nodes_mount_keeps_its_options(cri, tmp_path):
     mounts = container.shell("cat /proc/self/mountinfo").splitlines()
     assert [line.split(" - ")[1] for line in mounts if " /sys/fs/cgroup " in line] == [before]
     assert options() == before
-    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", tmp_path], check=True)  # and what we must not do would be seen:
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", tmp_path], check=True)  # what we must not do would be seen:
     try:
         assert "nsdelegate" not in options() and "memory_recursiveprot" not in options()
     finally:
