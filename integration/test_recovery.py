@@ -309,10 +309,11 @@ def full(directory: pathlib.Path):
 def test_a_full_disk_hinders_no_end_and_no_start(make_daemon, archives):
     """FAULTS F18: stop and removal are what frees a disk; nothing new is made meanwhile."""
     daemon = make_daemon(start=False)
+    cri = daemon.client
     daemon.root.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=700", "none", str(daemon.root)], check=True)
     try:
-        cri = daemon.start().prepare(archives).client
+        daemon.start().prepare(archives)
         census = Census(daemon)
         stopped, kept, removed = [cri.run_pod() for _ in range(3)]
         containers = [pod.run(DEAF) for pod in (stopped, kept, removed)]
