@@ -111,6 +111,27 @@ import Testing
     _ = try await first.value
   }
 
+  @Test func `streams go in order and are closed here as soon as the shim has them`() async throws {
+    let (client, shim) = try FakeShim.connected()
+    let streams = try (0..<3).map { _ in try ShimSocket.pair() }
+    defer { for stream in streams { close(stream.daemon) } }
+    let expected = streams.map { inode(of: $0.shim) }
+    async let response = client.exec(.with { $0.stdin = true }, passing: streams.map(\.shim))
+    var requests = shim.requests.makeAsyncIterator()
+    let call = try #require(await requests.next())
+    #expect(call.request.timeoutNano == 0)
+    #expect(call.descriptors.map(inode) == expected)
+    for descriptor in call.descriptors { close(descriptor) }
+    for stream in streams { #expect(isAtEnd(stream.daemon)) }
+    try shim.answer(call, Swiftlet_Shim_V1_ExecResponse.with { $0.exitCode = 7 })
+    #expect(try await response.exitCode == 7)
+    client.close()
+    let unsent = try ShimSocket.pair()
+    defer { close(unsent.daemon) }
+    await #expect(throws: ShimCallError.self) { _ = try await client.exec(.init(), passing: [unsent.shim]) }
+    #expect(isAtEnd(unsent.daemon), "in failure, too")
+  }
+
   @Test func `a call without an answer ends at its deadline and its late answer is dropped`() async throws {
     let (client, shim) = try FakeShim.connected()
     var requests = shim.requests.makeAsyncIterator()
@@ -231,6 +252,13 @@ import Testing
   private func inode(of descriptor: Int32) -> UInt {
     var status = stat()
     return fstat(descriptor, &status) == 0 ? status.st_ino : 0
+  }
+
+  /// Whether a socket has no other end any more, now or soon.
+  private func isAtEnd(_ descriptor: Int32) -> Bool {
+    var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    var byte: UInt8 = 0
+    return poll(&waiting, 1, 10_000) == 1 && read(descriptor, &byte, 1) == 0
   }
 
   /// Whether as much waits to be read as the sender's buffer holds.

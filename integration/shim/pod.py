@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import pathlib
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import termios
 import threading
 import time
 import uuid
@@ -128,7 +130,9 @@ class Group:
 class Pod:
     """A shim and its first connection. `start()` makes the sandbox; `close()` ends and removes everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, terminal: int | None = None) -> None:
+        """With a terminal that is to control the shim's session."""
+        self.terminal = terminal
         self.id = uuid.uuid4().hex * 2
         self.directory = ROOT / self.id[:12]
         self.directory.mkdir(parents=True)
@@ -160,6 +164,8 @@ class Pod:
             # Who starts a daemon may ignore any signal; 32 is one that glibc's own sigaction does not show.
             for number in (signal.SIGUSR1, 32, signal.SIGRTMAX):
                 ignore_signal(number)
+            if self.terminal is not None:
+                fcntl.ioctl(self.terminal, termios.TIOCSCTTY, 0)
 
         process = subprocess.Popen(
             [programs() / "swiftlet-shim", "--id", self.id, "--dir", str(self.directory)], stdin=subprocess.DEVNULL,

@@ -158,7 +158,7 @@ def test_refused(pod):
 def test_nothing_stays(pod):
     """Clients that come and vanish (ATTACKS D03)."""
     start(pod, "c", "while :; do echo x; sleep 0.01; done", stdin=True)
-    rounds = int(os.environ.get("SWIFTLET_D03_ROUNDS", "200"))
+    rounds = 5000 if os.environ.get("SWIFTLET_ATTACK_ROUNDS") == "full" else 200
 
     def round_of(count: int) -> None:
         for number in range(count):

@@ -182,7 +182,7 @@ def test_nothing_stays(busy):
                 busy.client.finish(stream)
             os.close(master)
 
-    rounds = int(os.environ.get("SWIFTLET_D03_ROUNDS", "200"))
+    rounds = 5000 if os.environ.get("SWIFTLET_ATTACK_ROUNDS") == "full" else 200
     round_of(50)
     before = descriptors(busy), idle_memory(busy)
     round_of(rounds)
