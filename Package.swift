@@ -50,6 +50,7 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
@@ -86,6 +87,7 @@ let package = Package(
     .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
     .systemLibrary(name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
     // Inside a pod: Embedded Swift, static.
     .target(name: "ShimCore", dependencies: ["CLinux", "CShimMessages"], swiftSettings: embedded),
@@ -117,13 +119,20 @@ let package = Package(
       ],
       swiftSettings: house),
     .target(
+      name: "Streaming",
+      dependencies: [
+        "LinuxSystem", "RuntimeModel", "CZlib", logging, nioCore, nioPosix, nioHTTP1, nioWebSocket,
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: house),
+    .target(
       name: "ShimProtocol", dependencies: ["CLinux", "RuntimeModel", protobuf], swiftSettings: house),
     .target(name: "CRIProtocol", dependencies: [protobuf, grpcCore, grpcProtobuf]),
     .target(
       name: "CRIServer",
       dependencies: [
         "CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "Seccomp", "Store",
-        "LinuxSystem", "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
+        "Streaming", "LinuxSystem", "RuntimeModel", grpcCore, logging, protobuf, systemPackage,
       ],
       swiftSettings: house),
     .target(
@@ -139,8 +148,8 @@ let package = Package(
     .executableTarget(
       name: "swiftletd",
       dependencies: [
-        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "LinuxSystem", "RuntimeModel", logging,
-        grpcCore, grpcTransport,
+        "CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "Streaming", "LinuxSystem",
+        "RuntimeModel", logging, grpcCore, grpcTransport,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "TOMLKit", package: "TOMLKit"),
       ],
@@ -204,6 +213,9 @@ let package = Package(
     .testTarget(
       name: "ShimProtocolTests", dependencies: ["ShimProtocol", "RuntimeModel", protobuf], swiftSettings: house),
     .testTarget(name: "StoreTests", dependencies: ["Store", "RuntimeModel", "CSQLite"], swiftSettings: house),
+    .testTarget(
+      name: "StreamingTests",
+      dependencies: ["Streaming", "LinuxSystem", "RuntimeModel", logging, nioCore, nioHTTP1], swiftSettings: house),
   ]
     + podDoors
     + (shimIsOrdinary

@@ -1,0 +1,180 @@
+import Logging
+import NIOCore
+import NIOWebSocket
+import Synchronization
+
+/// What is said on connections after their 101, each in a task of its own that ends with the connection.
+final class Conversations: Sendable {
+  private struct State {
+    var tasks: [UInt64: Task<Void, Never>] = [:]
+    var last: UInt64 = 0
+    var isClosed = false
+  }
+
+  private let configuration: StreamingConfiguration
+  private let descriptors: Descriptors
+  private let logger: Logger
+  private let state = Mutex(State())
+
+  init(_ configuration: StreamingConfiguration, _ descriptors: Descriptors, logger: Logger) {
+    self.configuration = configuration
+    self.descriptors = descriptors
+    self.logger = logger
+  }
+
+  /// Adds what the conversation needs to the channel's pipeline, and begins it. On the channel's event loop.
+  func begin(_ conversation: Conversation, _ channel: any Channel) throws {
+    let exchange = Exchange(channel: channel, idle: IdleClock(), configuration: configuration)
+    switch conversation {
+    case .spdy(let name, let target):
+      let reading = try Descriptors.wrap(channel)
+      start {
+        try await reading.executeThenClose { inbound in
+          switch target {
+          case .portForward(let connector): try await self.forward(exchange, inbound, connector)
+          case .exec(let process), .attach(let process):
+            try await self.command(exchange, inbound, process, SPDYDialect(name))
+          }
+        }
+      }
+    case .webSocket(let name, let target):
+      let frames = try WebSocketPipeline.add(to: channel)
+      start {
+        try await frames.executeThenClose { inbound in
+          let writer = WebSocketWriter(channel: channel, idle: exchange.idle)
+          switch target {
+          case .portForward(let connector): try await self.forward(exchange, inbound, writer, connector)
+          case .exec(let process), .attach(let process):
+            try await self.command(exchange, inbound, writer, process, WebSocketDialect(name))
+          }
+        }
+      }
+    }
+  }
+
+  /// Ends all, and returns when they have ended.
+  func close() async {
+    let tasks = state.withLock { state in
+      state.isClosed = true
+      return Array(state.tasks.values)
+    }
+    for task in tasks { task.cancel() }
+    for task in tasks { await task.value }
+  }
+
+  private func start(_ body: @escaping @Sendable () async throws -> Void) {
+    state.withLock { state in
+      state.last += 1
+      let number = state.last
+      let task = Task { [self] in
+        do {
+          try await body()
+        } catch {
+          logger.debug("a streaming connection ends", metadata: ["because": "\(error)"])
+        }
+        self.state.withLock { $0.tasks[number] = nil }
+      }
+      state.tasks[number] = task
+      // The body begins all the same: it closes the channel.
+      if state.isClosed { task.cancel() }
+    }
+  }
+
+  private func session(
+    _ process: any StreamedProcess, _ client: any CommandClient, _ stdin: Inbox, _ resize: Inbox, _ stdinIsDone: Once
+  ) -> CommandSession {
+    CommandSession(
+      process: process, client: client, stdin: stdin, resize: resize, descriptors: descriptors,
+      drainTime: configuration.drainTime, stdinIsDone: stdinIsDone)
+  }
+}
+
+// SPDY.
+extension Conversations {
+  private func command(
+    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ process: any StreamedProcess,
+    _ dialect: SPDYDialect
+  ) async throws {
+    let connection = SPDYConnection { [exchange] in try await exchange.send($0) }
+    let roles = SPDYRoles(process.selection, dialect: dialect)
+    let stdinIsDone = Once()
+    try await exchange.run(
+      reader: {
+        var iterator = inbound.makeAsyncIterator()
+        try await connection.run {
+          exchange.idle.touch()
+          return try await iterator.next()
+        } accept: { stream, headers in
+          roles.add(stream, headers)
+        }
+      },
+      session: { [configuration] in
+        defer { stdinIsDone.happen() }
+        let streams = try await roles.all(within: configuration.creationTime)
+        let client = SPDYCommandClient(roles: streams, dialect: dialect)
+        let (stdin, resize) = (streams[.stdin]?.inbox ?? Inbox(), streams[.resize]?.inbox ?? Inbox())
+        try await self.session(process, client, stdin, resize, stdinIsDone).run()
+      }, handedOver: stdinIsDone)
+  }
+
+  private func forward(
+    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ connector: any PortConnector
+  ) async throws {
+    let connection = SPDYConnection { [exchange] in try await exchange.send($0) }
+    let session = PortForwardSession(
+      connector: connector, descriptors: descriptors, creationTime: configuration.creationTime)
+    try await exchange.run(reader: {
+      var iterator = inbound.makeAsyncIterator()
+      try await session.run(connection) {
+        exchange.idle.touch()
+        return try await iterator.next()
+      }
+    })
+  }
+}
+
+// WebSocket.
+extension Conversations {
+  private func command(
+    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
+    _ process: any StreamedProcess, _ dialect: WebSocketDialect
+  ) async throws {
+    let client = WebSocketCommandClient(writer: writer, dialect: dialect)
+    let input = WebSocketInput(dialect: dialect, stdin: Inbox(), resize: Inbox())
+    let stdinIsDone = Once()
+    try await client.greet(process.selection)
+    try await exchange.run(
+      reader: {
+        try await writer.blaming {
+          var messages = WebSocketMessages(inbound, writer)
+          try await input.run(&messages)
+        }
+      },
+      session: {
+        try await self.session(process, client, input.stdin, input.resize, stdinIsDone).run()
+      }, handedOver: stdinIsDone)
+  }
+
+  /// A SPDY connection inside of binary messages, whose borders mean nothing.
+  private func forward(
+    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
+    _ connector: any PortConnector
+  ) async throws {
+    let connection = SPDYConnection { try await writer.send(.binary, $0) }
+    let session = PortForwardSession(
+      connector: connector, descriptors: descriptors, creationTime: configuration.creationTime)
+    try await exchange.run(reader: {
+      try await writer.blaming {
+        var messages = WebSocketMessages(inbound, writer)
+        try await session.run(connection) { try await messages.next()?.bytes }
+      }
+    })
+  }
+}
+
+extension Exchange {
+  fileprivate func send(_ frame: ByteBuffer) async throws {
+    try await channel.send(frame)
+    idle.touch()
+  }
+}

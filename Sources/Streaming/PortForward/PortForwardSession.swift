@@ -1,0 +1,138 @@
+import LinuxSystem
+import NIOCore
+import Synchronization
+
+/// `portforward.k8s.io`: for each forwarded connection the client opens an error and a data stream with the same
+/// `requestid` and `port` (CRI.md 5.5). Many at once; one that cannot be made is no end for the others.
+final class PortForwardSession: Sendable {
+  private struct Pair {
+    var port: UInt16
+    var data: SPDYStream?
+    var error: SPDYStream?
+    let began = ContinuousClock.now
+  }
+
+  private let connector: any PortConnector
+  private let descriptors: Descriptors
+  private let creationTime: Duration
+  /// Those of which one stream is missing.
+  private let halves = Mutex<[String: Pair]>([:])
+
+  init(connector: any PortConnector, descriptors: Descriptors, creationTime: Duration) {
+    self.connector = connector
+    self.descriptors = descriptors
+    self.creationTime = creationTime
+  }
+
+  /// Serves until the client closes or leaves; all connections end with it.
+  /// - Throws: ``SPDYError``; what the connection fails with.
+  func run(_ connection: SPDYConnection, next: () async throws -> ByteBuffer?) async throws {
+    try await withThrowingDiscardingTaskGroup { group in
+      defer { group.cancelAll() }
+      group.addTask { await self.dropHalves() }
+      try await connection.run(next: next) { stream, headers in
+        guard let pair = try await self.join(stream, headers) else { return false }
+        if let data = pair.data, let error = pair.error {
+          group.addTask { await self.forward(pair.port, data, error) }
+        }
+        return true
+      }
+    }
+  }
+
+  /// - Returns: the pair that the stream belongs to, maybe incomplete; nil for a stream that no pair can have.
+  private func join(_ stream: SPDYStream, _ headers: SPDYHeaders) async throws -> Pair? {
+    guard let port = headers["port"].flatMap(UInt16.init), port > 0, let type = headers["streamtype"],
+      type == "data" || type == "error"
+    else { return nil }
+    // Old clients name no request: the error stream is the first of the two.
+    let first = type == "error" || stream.id < 2 ? stream.id : stream.id - 2
+    let request = headers["requestid"] ?? "\(first)"
+    return halves.withLock { halves in
+      var pair = halves[request] ?? Pair(port: port)
+      guard pair.port == port, (type == "data" ? pair.data : pair.error) == nil,
+        halves.count < SPDYConnection.streamLimit
+      else { return nil }
+      if type == "data" { pair.data = stream } else { pair.error = stream }
+      halves[request] = pair.data == nil || pair.error == nil ? pair : nil
+      return pair
+    }
+  }
+
+  /// Tells the client of pairs that stay incomplete, and forgets them.
+  private func dropHalves() async {
+    while (try? await Task.sleep(for: min(creationTime / 4, .seconds(5)))) != nil {
+      let old = halves.withLock { halves in
+        let now = ContinuousClock.now
+        let old = halves.filter { now - $0.value.began > creationTime }
+        for request in old.keys { halves[request] = nil }
+        return old
+      }
+      for pair in old.values {
+        if let error = pair.error {
+          try? await tell(error, "no data stream for port \(pair.port) within \(creationTime)")
+        }
+        try? await pair.data?.reset()
+      }
+    }
+  }
+
+  private func forward(_ port: UInt16, _ data: SPDYStream, _ error: SPDYStream) async {
+    defer { data.inbox.close() }
+    let channel: ReadingChannel
+    do {
+      channel = try await descriptors.socket(try await connector.connect(to: port).release())
+    } catch let failure {
+      // So that the client can try again on this connection.
+      try? await tell(error, "\(failure)")
+      try? await data.reset()
+      return
+    }
+    do {
+      try await converse(channel, data, error)
+    } catch {
+      try? await data.reset()
+    }
+    try? await error.finish()
+  }
+
+  /// Until both directions have ended, each by itself, or one has failed.
+  private func converse(_ channel: ReadingChannel, _ data: SPDYStream, _ error: SPDYStream) async throws {
+    let socket = channel.channel
+    try await channel.executeThenClose { inbound in
+      try await withThrowingTaskGroup(of: Bool.self) { group in
+        defer {
+          // A write that the pod does not read ends only so.
+          socket.close(promise: nil)
+          group.cancelAll()
+        }
+        group.addTask {
+          while let bytes = await data.inbox.next() { try await socket.send(bytes) }
+          await socket.sendEnd()
+          return true
+        }
+        group.addTask {
+          for try await bytes in inbound { try await data.send(bytes) }
+          try await data.finish()
+          // There are clients that end their half only when they know that there was no error.
+          try await error.finish()
+          return true
+        }
+        group.addTask {
+          await data.isReset.wait()
+          return false
+        }
+        var directions = 2
+        while directions > 0 {
+          guard try await group.next() == true else { throw StreamIsReset() }
+          directions -= 1
+        }
+      }
+    }
+  }
+
+  private func tell(_ stream: SPDYStream, _ text: String) async throws {
+    try await stream.send(ByteBuffer(string: text))
+    try await stream.finish()
+  }
+}

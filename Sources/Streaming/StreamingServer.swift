@@ -1,0 +1,131 @@
+package import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+package import RuntimeModel
+import Synchronization
+
+/// The server behind the URLs of Exec, Attach and PortForward. It listens from the first URL on, with one thread.
+package final class StreamingServer: Sendable {
+  private struct Listener: Sendable {
+    var group: MultiThreadedEventLoopGroup
+    var channel: any Channel
+    var conversations: Conversations
+    /// `127.0.0.1:40000`
+    var authority: String
+  }
+
+  private enum Phase {
+    case idle
+    case listening(Task<Listener, any Error>)
+    case closed
+  }
+
+  private let configuration: StreamingConfiguration
+  private let tokens: TokenTable
+  private let logger: Logger
+  private let phase = Mutex(Phase.idle)
+
+  package init(_ configuration: StreamingConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+    tokens = TokenTable(life: configuration.tokenLife, limit: configuration.pendingTokens)
+  }
+
+  /// A URL for one client, good for one minute.
+  /// - Throws: `resourceExhausted` when too many wait for their clients; `unavailable` when the server cannot listen.
+  package func url(for target: StreamTarget) async throws(RuntimeError) -> String {
+    let authority = try await listening().authority
+    return "http://\(authority)/\(target.kind.rawValue)/\(try tokens.issue(target))"
+  }
+
+  /// Ends all conversations; what runs in containers goes on.
+  package func close() async {
+    let task = phase.withLock { phase -> Task<Listener, any Error>? in
+      defer { phase = .closed }
+      if case .listening(let task) = phase { return task }
+      return nil
+    }
+    guard let listener = try? await task?.value else { return }
+    try? await listener.channel.close().get()
+    await listener.conversations.close()
+    try? await listener.group.shutdownGracefully()
+  }
+
+  private func listening() async throws(RuntimeError) -> Listener {
+    let task = phase.withLock { phase -> Task<Listener, any Error>? in
+      switch phase {
+      case .closed: return nil
+      case .listening(let task): return task
+      case .idle:
+        let task = Task { try await self.listen() }
+        phase = .listening(task)
+        return task
+      }
+    }
+    guard let task else { throw RuntimeError(.unavailable, "the streaming server has ended") }
+    do {
+      return try await task.value
+    } catch {
+      // The next request tries again.
+      phase.withLock { if case .listening(let current) = $0, current == task { $0 = .idle } }
+      throw RuntimeError(
+        .unavailable, "streaming server on \(configuration.address) port \(configuration.port): \(error)")
+    }
+  }
+
+  private func listen() async throws -> Listener {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    do {
+      let conversations = Conversations(configuration, Descriptors(group: group), logger: logger)
+      let channel = try await bootstrap(group, conversations)
+        .bind(to: try SocketAddress(ipAddress: configuration.address, port: Int(configuration.port))).get()
+      let host = configuration.address.contains(":") ? "[\(configuration.address)]" : configuration.address
+      let authority = "\(host):\(channel.localAddress?.port ?? 0)"
+      logger.info("streaming", metadata: ["address": "\(authority)"])
+      return Listener(group: group, channel: channel, conversations: conversations, authority: authority)
+    } catch {
+      try? await group.shutdownGracefully()
+      throw error
+    }
+  }
+
+  private func bootstrap(_ group: MultiThreadedEventLoopGroup, _ conversations: Conversations) -> ServerBootstrap {
+    let gate = Gate(tokens: tokens)
+    let crowd = Crowd(limit: configuration.connections)
+    return ServerBootstrap(group: group).serverChannelOption(.backlog, value: 128)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.maxMessagesPerRead, value: 1)
+      .childChannelInitializer { [configuration] channel in
+        channel.eventLoop.makeCompletedFuture {
+          try crowd.enter(channel)
+          let pipeline = channel.pipeline.syncOperations
+          try pipeline.addHandler(HeadLimit(bytes: configuration.headBytes, time: configuration.headTime))
+          try pipeline.addHandler(HTTPResponseEncoder())
+          try pipeline.addHandler(
+            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)))
+          try pipeline.addHandler(UpgradeHandler(gate: gate, begin: conversations.begin))
+        }
+      }
+  }
+}
+
+/// Counts connections.
+private final class Crowd: Sendable {
+  private struct IsFull: Error {}
+
+  private let limit: Int
+  private let count = Atomic<Int>(0)
+
+  init(limit: Int) { self.limit = limit }
+
+  /// - Throws: when there are too many: the new one closes.
+  func enter(_ channel: any Channel) throws {
+    guard count.add(1, ordering: .relaxed).newValue <= limit else {
+      count.subtract(1, ordering: .relaxed)
+      throw IsFull()
+    }
+    channel.closeFuture.whenComplete { _ in self.count.subtract(1, ordering: .relaxed) }
+  }
+}
