@@ -13,7 +13,7 @@ BUILT = {
     "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer", "ListContainers",
     "ContainerStatus", "ExecSync", "ListImages", "ImageStatus", "PullImage", "RemoveImage", "ImageFsInfo",
     "UpdateRuntimeConfig", "UpdateContainerResources", "UpdatePodSandboxResources", "ReopenContainerLog",
-    "ContainerStats", "ListContainerStats", "PodSandboxStats", "ListPodSandboxStats",
+    "ContainerStats", "ListContainerStats", "PodSandboxStats", "ListPodSandboxStats", "Exec", "Attach", "PortForward",
 }
 
 

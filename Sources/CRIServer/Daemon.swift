@@ -6,6 +6,7 @@ import PodNetwork
 import RuntimeModel
 import Seccomp
 import Store
+import Streaming
 
 /// The daemon's graph: every room it uses, and the objects it serves. Built once at start, by ``open(_:logger:)``.
 package final class Daemon: Sendable {
@@ -28,6 +29,9 @@ package final class Daemon: Sendable {
   let users: UserDatabases
   let execOutput = OutputBudget()
   let userNamespaces: UserNamespaceSupport
+  /// Behind the URLs of Exec, Attach and PortForward.
+  let streaming: StreamingServer
+  let dials = Dials()
 
   let sandboxes = ObjectTable<Sandbox>(kind: "sandbox")
   let containers = ObjectTable<Container>(kind: "container")
@@ -54,6 +58,7 @@ package final class Daemon: Sendable {
     self.logger = logger
     users = UserDatabases(images: images)
     self.userNamespaces = userNamespaces
+    streaming = StreamingServer(configuration.streaming, logger: logger)
   }
 
   /// Our own network, for what only it can do; nil where plugins provide.

@@ -3,6 +3,7 @@ package import CNI
 package import ImageStore
 package import NodeRegistry
 package import PodNetwork
+package import Streaming
 
 /// How one daemon is set up; several run side by side when directories, bridge and CIDRs differ.
 package struct DaemonConfiguration: Sendable {
@@ -27,6 +28,8 @@ package struct DaemonConfiguration: Sendable {
   package var deviceSpecs = SpecDirectories.standard
   /// Whether device nodes that a container asks for belong to its run_as_user and run_as_group.
   package var ownsDevices = false
+  /// Where clients of Exec, Attach and PortForward are served.
+  package var streaming = StreamingConfiguration()
   /// This node's name among the others.
   package var nodeName: String
   /// Where nodes learn of each other; nil: nowhere.

@@ -16,7 +16,7 @@ struct ConfigurationFile {
 
   private static let keys: Set<String> = [
     "root", "state", "socket", "cgroup_parent", "log_level", "network", "registries", "cdi_spec_dirs",
-    "device_ownership_from_security_context", "containers",
+    "device_ownership_from_security_context", "containers", "streaming",
   ]
   private static let networkKeys: Set<String> = [
     "bridge", "pod_cidrs", "cluster_cidrs", "non_masquerade_cidrs", "mtu", "masquerade", "addressing",
@@ -63,6 +63,7 @@ struct ConfigurationFile {
       configuration.deviceSpecs = SpecDirectories(paths)
     }
     try table.table("containers")?.readContainers(into: &configuration)
+    try table.table("streaming")?.readStreaming(into: &configuration.streaming)
     return configuration
   }
 

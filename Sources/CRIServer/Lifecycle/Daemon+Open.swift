@@ -7,6 +7,7 @@ import PodNetwork
 import RuntimeModel
 import ShimProtocol
 import Store
+import Streaming
 
 extension Daemon {
   /// Opens everything the daemon needs; nothing is served yet. ``recover()`` comes next.
@@ -56,6 +57,7 @@ extension Daemon {
 
   /// Lets go of everything without touching a pod.
   package func close() async {
+    await streaming.close()
     for sandbox in sandboxes.all { sandbox.shim?.close() }
     await network.shutdown()
     await images.shutdown()

@@ -16,9 +16,7 @@ extension RuntimeService {
     guard request.timeout >= 0 else {
       throw RuntimeError(.invalidArgument, "timeout: \(request.timeout) is negative")
     }
-    guard container.record.state == .running, let sandbox = daemon.sandboxes[container.sandboxID],
-      let shim = sandbox.shim
-    else { throw RuntimeError(.failedPrecondition, "\(container.subject) is not running") }
+    let (sandbox, shim) = try daemon.running(container)
     let exec = ContainerExec(daemon: daemon, container: container, sandbox: sandbox, shim: shim)
     let answer = try await exec.run(command: request.cmd, timeout: request.timeout)
     guard !answer.timedOut else {

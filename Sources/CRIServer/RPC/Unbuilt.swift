@@ -9,24 +9,6 @@ private func unbuilt(_ method: String) -> RuntimeError {
 }
 
 extension RuntimeService {
-  func exec(
-    request: Runtime_V1_ExecRequest, context: ServerContext
-  ) async throws -> Runtime_V1_ExecResponse {
-    throw unbuilt("Exec")
-  }
-
-  func attach(
-    request: Runtime_V1_AttachRequest, context: ServerContext
-  ) async throws -> Runtime_V1_AttachResponse {
-    throw unbuilt("Attach")
-  }
-
-  func portForward(
-    request: Runtime_V1_PortForwardRequest, context: ServerContext
-  ) async throws -> Runtime_V1_PortForwardResponse {
-    throw unbuilt("PortForward")
-  }
-
   func checkpointContainer(
     request: Runtime_V1_CheckpointContainerRequest, context: ServerContext
   ) async throws -> Runtime_V1_CheckpointContainerResponse {

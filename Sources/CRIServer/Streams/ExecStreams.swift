@@ -1,0 +1,98 @@
+import LinuxSystem
+import RuntimeModel
+import Streaming
+import Synchronization
+
+/// A command that a client of Exec runs; begins when the client has come.
+final class ExecStreams: StreamedProcess {
+  let selection: StreamSelection
+  private let exec: ContainerExec
+  private let command: [String]
+  private let session = Mutex<ExecSession?>(nil)
+
+  init(_ exec: ContainerExec, command: [String], selection: StreamSelection) {
+    self.exec = exec
+    self.command = command
+    self.selection = selection
+  }
+
+  func start() async throws -> ProcessStreams {
+    guard exec.container.record.state == .running else {
+      throw RuntimeError(.failedPrecondition, "\(exec.container.subject) is not running")
+    }
+    let begun = try await exec.begin(command: command, StreamChoice(selection), tty: selection.tty)
+    session.withLock { $0 = begun }
+    return ProcessStreams(begun.ends)
+  }
+
+  func exit() async throws -> Int32 {
+    guard let begun = session.withLock({ $0 }) else { throw CancellationError() }
+    defer { begun.hangUp() }
+    return try await abandonable { try await begun.exitCode() }
+  }
+
+  func resize(to size: Streaming.TerminalSize) async {
+    session.withLock { $0 }?.resize(TerminalSize(size))
+  }
+}
+
+/// A client of Attach, at a container's own streams.
+final class AttachStreams: StreamedProcess {
+  let selection: StreamSelection
+  private let attach: ContainerAttach
+  private let session = Mutex<AttachSession?>(nil)
+
+  init(_ attach: ContainerAttach, selection: StreamSelection) {
+    self.attach = attach
+    self.selection = selection
+  }
+
+  func start() async throws -> ProcessStreams {
+    let begun = try attach.begin(StreamChoice(selection))
+    session.withLock { $0 = begun }
+    return ProcessStreams(begun.ends)
+  }
+
+  func exit() async throws -> Int32 {
+    guard let begun = session.withLock({ $0 }) else { throw CancellationError() }
+    guard try await !abandonable({ try await begun.isTooSlow() }) else {
+      throw RuntimeError(
+        .unavailable, "\(attach.container.subject): the client has not read the output in time and was disconnected")
+    }
+    // Whatever the container ended with: that is its status, not the attachment's.
+    return 0
+  }
+
+  func resize(to size: Streaming.TerminalSize) async { try? await attach.resize(TerminalSize(size)) }
+}
+
+extension StreamChoice {
+  fileprivate init(_ selection: StreamSelection) {
+    self.init(stdin: selection.stdin, stdout: selection.stdout, stderr: selection.stderr)
+  }
+}
+
+extension TerminalSize {
+  fileprivate init(_ size: Streaming.TerminalSize) { self.init(width: size.width, height: size.height) }
+}
+
+extension ProcessStreams {
+  fileprivate init(_ ends: StreamEnds) {
+    self.init(stdin: ends.takeInput(), stdout: ends.takeOutput(), stderr: ends.takeError())
+  }
+}
+
+/// The result of something that goes on when nobody waits for it any more.
+/// - Throws: what `body` throws; CancellationError.
+private func abandonable<Value: Sendable>(
+  _ body: @escaping @Sendable () async throws -> Value
+) async throws -> Value {
+  let task = Task { try await body() }
+  let done = Latch()
+  Task {
+    _ = await task.result
+    done.open()
+  }
+  guard await done.wait() else { throw CancellationError() }
+  return try await task.value
+}

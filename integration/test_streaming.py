@@ -1,0 +1,372 @@
+"""Exec and Attach as kubectl's and crictl's clients use them, over SPDY and WebSocket."""
+
+import concurrent.futures
+import os
+import threading
+import time
+
+import grpc
+import pytest
+
+from lib import spdy, streams, wait, websocket
+from lib.cri import SLEEPER
+from lib.streams import SpdyCommand, WebSocketCommand, attach_url, exec_url, roles
+from lib.stubs import pb
+
+# One of each transport, and every sub-protocol.
+TRANSPORTS = [SpdyCommand, WebSocketCommand]
+PROTOCOLS = [(SpdyCommand, "v4.channel.k8s.io"), (SpdyCommand, "v3.channel.k8s.io"), (SpdyCommand, "v2.channel.k8s.io"),
+             (SpdyCommand, "channel.k8s.io"), (WebSocketCommand, "v5.channel.k8s.io"),
+             (WebSocketCommand, "v4.channel.k8s.io"), (WebSocketCommand, "v4.base64.channel.k8s.io"),
+             (WebSocketCommand, "channel.k8s.io"), (WebSocketCommand, "base64.channel.k8s.io"), (WebSocketCommand, "")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def listening(shared):
+    """The server listens from its first URL on; the census of the first case must not count that."""
+    streams.listening(shared)
+
+
+@pytest.fixture
+def running(pod):
+    return pod.run(SLEEPER)
+
+
+@pytest.fixture
+def space(daemon):
+    """Where the server listens."""
+    return daemon.node.inside
+
+
+@pytest.fixture
+def execute(running, space):
+    """Begins a command in the container."""
+    opened = []
+
+    def begin(kind, script: str, protocol: str | None = None, **wanted):
+        url = exec_url(running, "sh", "-c", script, **wanted)
+        opened.append(kind(space, url, roles(**wanted), *([] if protocol is None else [protocol])))
+        return opened[-1]
+
+    yield begin
+    for command in opened:
+        command.close()
+
+
+@pytest.mark.parametrize("kind, protocol", PROTOCOLS)
+def test_output_and_exit_code(execute, kind, protocol):
+    script = "printf 'a\\0b\\n'; head -c 70000 /dev/zero; echo -n no >&2; exit 7"
+    command = execute(kind, script, protocol).finish()
+    assert command.output() == b"a\0b\n" + bytes(70000)
+    assert command.output("stderr") == b"no"
+    if protocol[:2] in ("v4", "v5"):
+        assert command.status["status"] == "Failure" and command.status["reason"] == "NonZeroExitCode"
+        assert command.status["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
+    else:
+        assert b"exit status 7" in command.output("error")
+    success = execute(kind, "true", protocol).finish()
+    assert success.output() == b"" and (not success.output("error") or success.status["status"] == "Success")
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_input_ends_and_output_goes_on(execute, kind):
+    """More than any buffer on the way holds, in both directions."""
+    command = execute(kind, "sort -u; echo end", stdin=True)
+    for _ in range(64):
+        command.send(b"same line\n" * 3000)
+    command.send(b"another\n")
+    command.end_input()
+    command.finish()
+    assert command.output() == b"another\nsame line\nend\n"
+    assert command.status == {"metadata": {}, "status": "Success"}
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_the_end_of_the_command_ends_the_session_though_input_is_open(execute, kind):
+    assert execute(kind, "echo -n hello", stdin=True).finish().output() == b"hello"
+
+
+def test_a_terminal_that_is_resized(execute):
+    for kind in TRANSPORTS:
+        script = "trap 'stty size; exit 3' WINCH; tty; echo $TERM; echo ready; while :; do sleep 0.1; done"
+        command = execute(kind, script, stdin=True, tty=True)
+        assert b"/dev/pts/" in command.read_until(b"ready\r\n")
+        assert b"xterm\r\n" in command.output()
+        command.resize(0, 0)
+        command.resize(123, 45)
+        command.finish()
+        assert b"45 123\r\n" in command.output()
+        assert command.status["details"]["causes"][0]["message"] == "3"
+
+
+def test_a_terminal_hangs_up_when_its_client_leaves(execute, running):
+    command = execute(SpdyCommand, "echo ready; exec sleep 7654", stdin=True, tty=True)
+    command.read_until(b"ready")
+    command.vanish()
+    wait.until(lambda: "7654" not in running.shell("ps"), "the hang-up")
+
+
+def test_a_missing_program_is_told(running, space):
+    for kind in TRANSPORTS:
+        for tty in (False, True):
+            command = kind(space, exec_url(running, "/no/such/program", tty=tty), roles(tty=tty)).finish()
+            assert command.status["reason"] == "InternalError" and command.status["code"] == 500
+            assert "/no/such/program" in command.status["message"] and "ENOENT" in command.status["message"]
+            command.close()
+
+
+def test_a_child_that_keeps_the_output_does_not_keep_the_client(execute):
+    """ATTACKS D02: what comes in the next seconds still comes."""
+    command = execute(SpdyCommand, "(sleep 1; echo later; exec sleep 60) & echo now; exit 4").finish()
+    assert command.output() == b"now\nlater\n"
+    assert command.status["details"]["causes"][0]["message"] == "4"
+
+
+def test_clients_that_vanish_leave_nothing_behind(execute, running, daemon):
+    """With commands that run on, that write, and that do not read; and a client that never opens its streams (D03)."""
+    execute(SpdyCommand, "true").finish().close()
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+    before = wait.until(descriptors, "a look")
+    for kind in TRANSPORTS:
+        for script in ("echo up; sleep 8765 <&0", "echo up; exec yes", "echo up; exec sleep 8765"):
+            command = execute(kind, script, stdin=True)
+            command.read_until(b"up")
+            try:
+                command.socket.connection.settimeout(0.2) if kind is WebSocketCommand else \
+                    command.connection.transport.settimeout(0.2)
+                for _ in range(40):
+                    command.send(bytes(30000))
+            except TimeoutError:
+                pass
+            command.vanish()
+        kind(daemon.node.inside, exec_url(running, "true"), []).vanish()
+    running.shell("killall sleep yes; true")
+    wait.until(lambda: descriptors() <= before, f"{before} descriptors", 20)
+    assert running.shell("echo alive") == "alive\n"
+
+
+def test_much_output_in_little_memory(execute, daemon):
+    """100 MiB, to a client that at first does not read at all."""
+    def resident() -> int:
+        with open(f"/proc/{daemon.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    execute(SpdyCommand, "true").finish().close()
+    before, peak = resident(), 0
+    command = execute(SpdyCommand, "head -c 104857600 /dev/zero", stdin=True)
+    command.connection.keep = False
+    stdout = command.streams["stdout"]
+    for mebibyte in range(1, 101):
+        command.connection.pump(lambda: command.connection.counts.get(stdout, 0) >= mebibyte << 20)
+        peak = max(peak, resident())
+    command.connection.keep = True
+    command.finish()
+    assert command.connection.counts[stdout] == 100 << 20
+    assert peak - before < 16 << 20, (before, peak)
+
+
+# attach
+
+def test_attach_with_stdin_once(pod, space):
+    """As critest: a shell, one command, its output and nothing more, and the end when the input ends."""
+    for number, kind in enumerate(TRANSPORTS):
+        container = pod.run(["/bin/sh"], name=f"sh-{number}", stdin=True, stdin_once=True)
+        client = kind(space, attach_url(container, stdin=True), roles(stdin=True))
+        client.send(b"echo -n hello\n")
+        assert client.read_until(b"hello") == b"hello"
+        client.end_input()
+        client.finish()
+        assert client.output() == b"hello" and client.status["status"] == "Success"
+        assert container.wait().exit_code == 0
+        client.close()
+
+
+def test_two_clients_of_one_container(pod, space):
+    """Both see what comes, both may type; one leaves, and neither the other nor the container minds."""
+    container = pod.run(["/bin/cat"], stdin=True)
+    first = SpdyCommand(space, attach_url(container, stdin=True), roles(stdin=True))
+    second = WebSocketCommand(space, attach_url(container, stdin=True), roles(stdin=True))
+    # A line of each that both have seen: from here on both are there.
+    seen = wait.until(lambda: meet(first, second), "both clients")
+    first.send(b"from first\n")
+    second.read_until(b"from first\n")
+    first.read_until(b"from first\n")
+    first.vanish()
+    second.send(b"from second\n")
+    assert second.read_until(b"from second\n").endswith(b"from first\nfrom second\n"), seen
+    container.stop()
+    second.finish()
+    assert second.status["status"] == "Success"
+    second.close()
+
+
+def meet(first, second) -> bool:
+    first.send(b"meet\n")
+    first.read_until(b"meet\n")
+    second.send(b"met\n")
+    second.read_until(b"met\n")
+    first.read_until(b"met\n")
+    return True
+
+
+def test_attach_to_a_terminal(pod, space):
+    script = "trap 'stty size' WINCH; until read -t 1 line; do :; done; echo got $line"
+    container = pod.run(["sh", "-c", script], stdin=True, tty=True)
+    client = SpdyCommand(space, attach_url(container, stdin=True, tty=True), roles(stdin=True, tty=True))
+    client.resize(99, 33)
+    client.read_until(b"33 99\r\n")
+    client.send(b"this\n")
+    client.finish()
+    assert b"got this\r\n" in client.output() and client.status["status"] == "Success"
+    client.close()
+
+
+# what is refused
+
+def test_requests_that_make_no_sense(running, pod):
+    client = running.client
+
+    def code(method: str, **fields):
+        return client.refused(method, **fields).code.name
+
+    cmd, id = ["true"], running.id
+    assert code("Exec", cmd=cmd, stdout=True) == "INVALID_ARGUMENT"
+    assert code("Exec", container_id="0" * 64, cmd=cmd, stdout=True) == "NOT_FOUND"
+    assert code("Exec", container_id=id, stdout=True) == "INVALID_ARGUMENT"
+    assert code("Exec", container_id=id, cmd=cmd) == "INVALID_ARGUMENT"
+    assert code("Exec", container_id=id, cmd=cmd, stdout=True, stderr=True, tty=True) == "INVALID_ARGUMENT"
+    assert code("Attach", container_id=id) == "INVALID_ARGUMENT"
+    assert code("Attach", container_id=id, stdout=True, tty=True) == "INVALID_ARGUMENT"
+    assert code("Attach", container_id="0" * 64, stdout=True) == "NOT_FOUND"
+    assert code("PortForward") == "INVALID_ARGUMENT"
+    assert code("PortForward", pod_sandbox_id="0" * 64) == "NOT_FOUND"
+    assert code("PortForward", pod_sandbox_id=pod.id, port=[0]) == "INVALID_ARGUMENT"
+    created = pod.create(SLEEPER, name="created")
+    assert code("Exec", container_id=created.id, cmd=cmd, stdout=True) == "FAILED_PRECONDITION"
+    assert code("Attach", container_id=created.id, stdout=True) == "FAILED_PRECONDITION"
+    pod.stop()
+    assert code("PortForward", pod_sandbox_id=pod.id) == "FAILED_PRECONDITION"
+
+
+def test_a_container_that_has_ended_before_the_client_comes(pod, space):
+    container = pod.run(SLEEPER)
+    url = exec_url(container, "true")
+    container.stop()
+    client = SpdyCommand(space, url, roles()).finish()
+    assert client.status["status"] == "Failure" and "not running" in client.status["message"]
+    client.close()
+
+
+def status(space, url: str, *protocols: str, **more) -> int:
+    with pytest.raises(spdy.Refused) as refused:
+        spdy.connect(space, url, *protocols, **more)
+    return refused.value.status
+
+
+def test_a_url_is_good_once_and_for_its_kind(running, space):
+    url = exec_url(running, "echo", "hi")
+    assert url.startswith("http://127.0.0.1:") and len(url.rsplit("/", 1)[1]) == 32
+    v4 = "v4.channel.k8s.io"
+    assert status(space, url.replace("/exec/", "/attach/"), v4) == 404
+    assert status(space, url[:-1] + ("0" if url[-1] != "0" else "1"), v4) == 404
+    assert status(space, url, v4, method="DELETE") == 405
+    command = SpdyCommand(space, url, roles()).finish()
+    assert command.output() == b"hi\n"
+    assert status(space, url, v4) == 404
+    assert status(space, exec_url(running, "true"), "v9.channel.k8s.io") == 403
+    assert status(space, exec_url(running, "true")) == 400
+    command.close()
+
+
+def test_web_pages_stay_out(running, space):
+    """D16: a page that has learned a URL, by its own name for this address or by its origin."""
+    v4 = "v4.channel.k8s.io"
+    assert status(space, exec_url(running, "true"), v4, host="attacker.example:80") == 403
+    assert status(space, exec_url(running, "true"), v4, headers=[("Origin", "http://attacker.example")]) == 403
+    with pytest.raises(spdy.Refused):
+        websocket.connect(space, exec_url(running, "true"), "v5.channel.k8s.io",
+                          headers=[("Origin", "https://attacker.example")])
+
+
+def test_pods_do_not_reach_the_server(pod, running, space):
+    """D16: it listens on the node's loopback alone."""
+    port = exec_url(running, "true").split(":")[2].split("/")[0]
+    gateway = running.shell("ip route show default").split()[2]
+    for address in ("127.0.0.1", gateway):
+        answer = running.execute("sh", "-c", f"nc -w 2 {address} {port} </dev/null")
+        assert answer.exit_code != 0, (address, answer)
+
+
+def test_a_thousand_urls_may_wait(make_daemon):
+    daemon = make_daemon()
+    container = daemon.client.run_pod().run(SLEEPER)
+    request = pb.ExecRequest(container_id=container.id, cmd=["true"], stdout=True)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        urls = {answer.url for answer in pool.map(lambda _: daemon.client.call("Exec", request), range(1000))}
+    assert len(urls) == 1000
+    assert daemon.client.refused("Exec", request).code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    daemon.client.remove_all()
+
+
+def test_a_client_that_breaks_the_protocol_is_cut_off(execute, space, running):
+    """D16: each ends its own connection and nothing else."""
+    for kind, body in [(spdy.HEADERS, bytes(20000)), (spdy.SYN_STREAM, b"\0\0\0\x63" + bytes(40)),
+                       (spdy.RST_STREAM, b"\0\0\0\1")]:
+        command = execute(SpdyCommand, "sleep 1000")
+        command.connection.control(kind, body)
+        command.connection.pump_to_end()
+    for message in (bytes([255]), bytes([255, 9]), bytes([255, 0, 0])):
+        command = execute(WebSocketCommand, "sleep 1000", stdin=True)
+        command.socket.send(message)
+        while command.step():
+            pass
+        assert command.socket.closed == 1002
+    command = execute(WebSocketCommand, "sleep 1000", stdin=True)
+    command.socket.send(b"\0unmasked", masked=False)
+    while command.step():
+        pass
+    command = execute(WebSocketCommand, "sleep 1000", stdin=True, protocol="base64.channel.k8s.io")
+    command.socket.send(b"0not base64!", websocket.TEXT)
+    while command.step():
+        pass
+    running.shell("killall sleep; true")
+    assert execute(SpdyCommand, "echo fine").finish().output() == b"fine\n"
+
+
+def test_a_flood_of_frames_slows_its_own_client_alone(execute, daemon, space, running):
+    """D16: resets, pings and streams by the thousand cost no memory, and gRPC answers meanwhile."""
+    def resident() -> int:
+        with open(f"/proc/{daemon.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    execute(SpdyCommand, "true").finish().close()
+    before = resident()
+    request = pb.PortForwardRequest(pod_sandbox_id=running.pod.id)
+    forward = streams.Forward(space, running.client.call("PortForward", request).url)
+    connection = forward.connection
+    connection.transport.settimeout(0.5)
+
+    def flood() -> None:
+        try:
+            for number in range(20000):
+                stream = connection.open(streamtype="error", port=80, requestid=number)
+                connection.send_reset(stream)
+                connection.control(spdy.PING, (2 * number + 1).to_bytes(4, "big"))
+                connection.control(spdy.SETTINGS, bytes(1000))
+        except (TimeoutError, OSError):
+            pass  # which is what is to happen: it waits
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    slowest = 0.0
+    while thread.is_alive():
+        began = time.monotonic()
+        running.client.call("Version")
+        slowest = max(slowest, time.monotonic() - began)
+    thread.join()
+    assert resident() - before < 24 << 20
+    assert slowest < 5  # of a loaded machine; without the flood waiting it is for ever
+    forward.close()
