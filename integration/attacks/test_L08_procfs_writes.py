@@ -8,13 +8,15 @@ Seen to fail with oom_score_adj written by the container's procfs instead of the
 import pathlib
 import re
 
-from lib import oci, tar
+import pytest
+
+from lib import oci, tar, tracing
 from lib.cri import SLEEPER
 from lib.programs import program
 from lib.rounds import rounds
 from lib.stubs import pb
 from lib.trace import Call, children, processes, shim_of, until_exec
-from test_userns import run_pod
+from test_userns import run_pod, sandbox_linux
 
 STARTS = rounds(20, 2000)
 TARGETS = ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern")
@@ -79,11 +81,24 @@ def test_in_a_user_namespace(cri):
     assert procfs == {"/proc/PID/oom_score_adj"}, targets
 
 
-def test_a_sysctl_is_written_to_its_own_file(cri):
-    """Pause's child, before it is pause: the names of the files, in the order of the request."""
-    before = pathlib.Path(TARGETS[1]).read_text(), pathlib.Path("/proc/sys/kernel/shm_rmid_forced").read_text()
-    linux = pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent, sysctls={"kernel.shm_rmid_forced": "1"})
-    pod = cri.run_pod(linux=linux)
+@pytest.mark.parametrize("kind", ["ordinary", "user namespace"])
+def test_what_a_pod_is_made_with_goes_to_its_own_files(cri, daemon, tmp_path, kind):
+    """By the daemon and all that it starts: sysctls, ids, scores, and what the pod's network has of its own."""
+    watched = [pathlib.Path(path) for path in (TARGETS[1], "/proc/sys/kernel/shm_rmid_forced")]
+    before = [path.read_text() for path in watched]
+    sysctls = {"kernel.shm_rmid_forced": "1"}
+    linux = (pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent, sysctls=sysctls) if kind == "ordinary"
+             else sandbox_linux(cri, sysctls=sysctls))
+    log = tmp_path / "trace"
+    options = ["-y", "-s", "64", "-e", "signal=none"]
+    with tracing.traced(daemon.pid, log, "write", "pwrite64", "writev", options=options):
+        pod = cri.run_pod(linux=linux)
+    targets = [re.match(r"\d+<([^>]*)>", arguments) for _, _, arguments, result in tracing.calls(log) if result > 0]
+    procfs = {re.sub(r"/\d+/", "/PID/", target[1]) for target in targets if target and target[1].startswith("/proc/")}
+    assert "/proc/sys/kernel/shm_rmid_forced" in procfs and "/proc/PID/oom_score_adj" in procfs, procfs
+    own = {path for path in procfs if re.fullmatch(r"/proc/PID/(oom_score_adj|[ug]id_map|setgroups)", path)}
+    assert {"/proc/PID/uid_map", "/proc/PID/gid_map"} <= own or kind == "ordinary"
+    assert {path for path in procfs - own if not path.startswith("/proc/sys/net/")} == {
+        "/proc/sys/kernel/shm_rmid_forced"}
     assert pod.output("cat /proc/sys/kernel/shm_rmid_forced") == "1\n"
-    assert (pathlib.Path(TARGETS[1]).read_text(),
-            pathlib.Path("/proc/sys/kernel/shm_rmid_forced").read_text()) == before
+    assert [path.read_text() for path in watched] == before
