@@ -2636,7 +2636,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__start_sandbox_response__des
   (ProtobufCMessageInit) swiftlet__shim__v1__start_sandbox_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__rootfs__field_descriptors[5] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__rootfs__field_descriptors[6] =
 {
   {
     "lower",
@@ -2698,10 +2698,23 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__rootfs__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "nodev",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__Rootfs, nodev),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__rootfs__field_indices_by_name[] = {
   0,   /* field[0] = lower */
   4,   /* field[4] = mountpoint */
+  5,   /* field[5] = nodev */
   3,   /* field[3] = readonly */
   1,   /* field[1] = upper */
   2,   /* field[2] = work */
@@ -2709,7 +2722,7 @@ static const unsigned swiftlet__shim__v1__rootfs__field_indices_by_name[] = {
 static const ProtobufCIntRange swiftlet__shim__v1__rootfs__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__rootfs__descriptor =
 {
@@ -2719,7 +2732,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__rootfs__descriptor =
   "Swiftlet__Shim__V1__Rootfs",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__Rootfs),
-  5,
+  6,
   swiftlet__shim__v1__rootfs__field_descriptors,
   swiftlet__shim__v1__rootfs__field_indices_by_name,
   1,  swiftlet__shim__v1__rootfs__number_ranges,

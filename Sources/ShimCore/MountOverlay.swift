@@ -73,5 +73,6 @@ private func makeOverlay(
   // No attribute of an image's directory may rename it to another place of the layers.
   try require(clinux_fsconfig_string(context, "redirect_dir", "nofollow"), step, "redirect_dir")
   try require(clinux_fsconfig_create(context), step, on: upper)
-  return try require(clinux_fsmount(context, 0), step, on: upper)
+  let attributes = rootfs.pointee.nodev != 0 ? clinux_mount_nodev : 0
+  return try require(clinux_fsmount(context, attributes), step, on: upper)
 }

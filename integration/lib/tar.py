@@ -55,6 +55,10 @@ def character(name: str, major: int, minor: int, mode: int = 0o666, **more) -> E
     return Entry(name, CHARACTER, mode=mode, major=major, minor=minor, **more)
 
 
+def block(name: str, major: int, minor: int, mode: int = 0o666, **more) -> Entry:
+    return Entry(name, BLOCK, mode=mode, major=major, minor=minor, **more)
+
+
 def whiteout(path: str) -> Entry:
     """Hides `path` of the layers below."""
     parent, _, name = path.rpartition("/")

@@ -83,9 +83,11 @@ struct ContainerSpec: Sendable {
     request.process = try Self.process(config, user: user, around: around)
     request.namespaces = namespaces.message
     request.rootfs.readonly = security.readonlyRootfs
+    request.rootfs.nodev = security.privileged && namespaces.users != nil
     request.rootfs.mountpoint = around.rootMountpoint
     request.mounts = try UserMounts.adapted(
-      plan.mounts, requested: config.mounts, extras: around.extras, namespaces: namespaces)
+      plan.mounts, requested: config.mounts, extras: around.extras, namespaces: namespaces,
+      isPrivileged: security.privileged)
     request.rootPropagation = plan.rootPropagation
     request.devices = devices.devices
     if !security.privileged {

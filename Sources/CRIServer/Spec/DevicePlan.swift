@@ -56,6 +56,13 @@ struct DevicePlan: Sendable {
       config.devices, isPrivileged: security.privileged, hostDevices: around.hostDevices,
       owner: around.ownsDevices ? owner.outside(users) : nil, injected: around.injected.nodes,
       user: Owner(uid: user.uid, gid: user.gid).outside(users))
+    // Its root has nodev, so that no node of the image's gets it to a device of the node's.
+    let isClosed = users != nil && security.privileged
+    if isClosed, let other = devices.first(where: { !$0.path.hasPrefix("/dev/") }) {
+      throw RuntimeError(
+        .unimplemented,
+        "device \(other.path): a privileged container of a pod with a user namespace has devices below /dev only")
+    }
   }
 
   private mutating func add(

@@ -11,7 +11,7 @@ enum UserMounts {
   /// - Throws: `invalidArgument` naming the mount.
   static func adapted(
     _ mounts: [Swiftlet_Shim_V1_Mount], requested: [Runtime_V1_Mount], extras: MountPlan.Extras,
-    namespaces: NamespaceChoice
+    namespaces: NamespaceChoice, isPrivileged: Bool
   ) throws(RuntimeError) -> [Swiftlet_Shim_V1_Mount] {
     var mapped: Set<[String]> = []
     for (index, request) in requested.enumerated() {
@@ -32,6 +32,8 @@ enum UserMounts {
       case "bind":
         mount.idMapped =
           mapped.contains([mount.destination, mount.source]) || extras.volumeDirectories.contains(mount.source)
+        // A node of root's there is the container's root's, and its device cgroup refuses a privileged one nothing.
+        mount.nodev = mount.nodev || (mount.idMapped && isPrivileged)
       default: break
       }
       return mount

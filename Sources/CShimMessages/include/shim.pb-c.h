@@ -353,10 +353,14 @@ struct  Swiftlet__Shim__V1__Rootfs
    * an empty directory of ours on the node, only used inside the container's mount namespace
    */
   char *mountpoint;
+  /*
+   * no device node of the image can be opened; devices of the request then only below /dev
+   */
+  protobuf_c_boolean nodev;
 };
 #define SWIFTLET__SHIM__V1__ROOTFS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__rootfs__descriptor) \
-    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0 }
 
 
 /*

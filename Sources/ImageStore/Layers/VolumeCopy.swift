@@ -5,7 +5,8 @@ import LinuxSystem
 /// Copies what an image has in one of its directories into a directory of the node's: the first content of a `VOLUME`.
 ///
 /// Every path is resolved by the kernel inside the image (ATTACKS D05): a link that points up or is absolute ends at the
-/// image's root, and what is not there is an empty volume. Device nodes and sockets of an image are left out.
+/// image's root, and what is not there is an empty volume. A device node is copied as the layer
+/// has it: what may be opened is the container's device cgroup's matter, there as in its root. Sockets are left out.
 struct VolumeCopy {
   /// The image's root, as one tree; read-only.
   let image: SharedFD
@@ -83,7 +84,7 @@ struct VolumeCopy {
         progress.pending.append(inner)
       case S_IFREG: try copyFile(name, inner, found, from: from, to: to, target, &progress)
       case S_IFLNK: try copySymlink(name, found, from: from, to: to)
-      case S_IFIFO: try copyFIFO(name, found, to: to)
+      case S_IFIFO, S_IFCHR, S_IFBLK: try copyNode(name, found, to: to)
       default: break
       }
     }
@@ -152,9 +153,9 @@ struct VolumeCopy {
     try EntryTimes(accessed: found.st_atim, modified: found.st_mtim).apply(to: name, in: to)
   }
 
-  private func copyFIFO(_ name: [UInt8], _ found: stat, to: SharedFD) throws {
-    let code = withCString(name) { clinux_fs_mknodat(to.raw, $0, S_IFIFO | 0o600, 0, 0) }
-    guard code == 0 else { throw ImageError.call("mkfifo", printable(name), -code) }
+  private func copyNode(_ name: [UInt8], _ found: stat, to: SharedFD) throws {
+    let code = withCString(name) { mknodat(to.raw, $0, found.kind | 0o600, found.st_rdev) == 0 ? 0 : errno }
+    guard code == 0 else { throw ImageError.call("mknod", printable(name), code) }
     try EntryAttributes(found).apply(to: name, in: to, isSymlink: false)
     try EntryTimes(accessed: found.st_atim, modified: found.st_mtim).apply(to: name, in: to)
   }

@@ -440,6 +440,9 @@ package nonisolated struct Swiftlet_Shim_V1_Rootfs: Sendable {
   /// an empty directory of ours on the node, only used inside the container's mount namespace
   package var mountpoint: String = String()
 
+  /// no device node of the image can be opened; devices of the request then only below /dev
+  package var nodev: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1739,7 +1742,7 @@ nonisolated extension Swiftlet_Shim_V1_StartSandboxResponse: SwiftProtobuf.Messa
 
 nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Rootfs"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lower\0\u{1}upper\0\u{1}work\0\u{1}readonly\0\u{1}mountpoint\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}lower\0\u{1}upper\0\u{1}work\0\u{1}readonly\0\u{1}mountpoint\0\u{1}nodev\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1752,6 +1755,7 @@ nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProto
       case 3: try { try decoder.decodeSingularStringField(value: &self.work) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.readonly) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.mountpoint) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.nodev) }()
       default: break
       }
     }
@@ -1773,6 +1777,9 @@ nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProto
     if !self.mountpoint.isEmpty {
       try visitor.visitSingularStringField(value: self.mountpoint, fieldNumber: 5)
     }
+    if self.nodev != false {
+      try visitor.visitSingularBoolField(value: self.nodev, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1782,6 +1789,7 @@ nonisolated extension Swiftlet_Shim_V1_Rootfs: SwiftProtobuf.Message, SwiftProto
     if lhs.work != rhs.work {return false}
     if lhs.readonly != rhs.readonly {return false}
     if lhs.mountpoint != rhs.mountpoint {return false}
+    if lhs.nodev != rhs.nodev {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
