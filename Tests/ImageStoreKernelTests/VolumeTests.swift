@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import RuntimeModel
+import Synchronization
 import Testing
 
 @testable import ImageStore
@@ -92,6 +93,32 @@ struct VolumeTests {
     #expect(try fixture.store.snapshotKeys() == [key])
     await fixture.expectNoTemporaries()
     fixture.expectUntouched()
+  }
+
+  private struct Unwanted: Error {}
+
+  /// In the middle of a file, and nothing stays.
+  @Test func aCopyThatNobodyWantsEnds() async throws {
+    let fixture = try StoreFixture()
+    let large = String(repeating: "x", count: 1 << 20)
+    let image = try await load(fixture, "x", [TarBuilder.archive([.file("v/large", large), .file("v/other", large)])])
+    let asked = Mutex(0)
+    await #expect(throws: Unwanted.self) {
+      try await fixture.store.prepareSnapshot(image: image, key: .random(), volumes: ["/v"]) {
+        let count = asked.withLock { asked in
+          asked += 1
+          return asked
+        }
+        if count > 3 { throw Unwanted() }
+      }
+    }
+    #expect(asked.withLock { $0 } == 4)
+    await fixture.expectNoTemporaries()
+    #expect(try fixture.store.snapshotKeys() == [])
+    #expect(StoreFixture.names(fixture.base + "/store/snapshots") == [])
+    try await fixture.store.remove("x")
+    await fixture.expectNoTemporaries()
+    #expect(StoreFixture.names(fixture.base + "/store/layers") == [])
   }
 
   @Test func mountedImagesAreKept() async throws {

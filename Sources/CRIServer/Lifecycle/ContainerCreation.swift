@@ -41,7 +41,7 @@ struct ContainerCreation: Sendable {
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(
       image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images,
-      owner: sandbox.namespaces.users)
+      owner: sandbox.namespaces.users, check: checkSandbox)
     do {
       stages.begin("write record")
       try await daemon.pass(.createRecord)
@@ -56,13 +56,18 @@ struct ContainerCreation: Sendable {
     return id
   }
 
+  /// A copy of large volumes goes on after its caller's deadline, for the retry (CRI.md 0.3), but not without its pod.
+  @Sendable private func checkSandbox() throws(RuntimeError) {
+    guard sandbox.isReady && sandbox.isListed else {
+      throw RuntimeError(.failedPrecondition, "\(sandbox.subject) is not ready any more")
+    }
+  }
+
   /// Not while the sandbox is being stopped or removed: that would not see the container.
   /// - Throws: `failedPrecondition` when that has come first.
   private func insert(_ record: ContainerRecord, _ config: Runtime_V1_ContainerConfig) async throws {
     try await sandbox.lane.run {
-      guard sandbox.isReady, sandbox.isListed else {
-        throw RuntimeError(.failedPrecondition, "\(sandbox.subject) is not ready any more")
-      }
+      try checkSandbox()
       try await daemon.threads.run { [daemon] in try daemon.store.insert(record) }
       daemon.containers.insert(
         Container(record: record, config: config), id: record.id, name: record.metadata.key(in: sandbox.id))

@@ -11,6 +11,8 @@ struct VolumeCopy {
   /// The image's root, as one tree; read-only.
   let image: SharedFD
   let limits: ImageLimits
+  /// Asked before each file and now and then within one: throws what ends the copy.
+  var check: @Sendable () throws -> Void = {}
 
   private struct Inode: Hashable {
     var device: UInt64
@@ -75,6 +77,7 @@ struct VolumeCopy {
       throw ImageError(.limit, "a VOLUME with more than \(limits.directories) directories")
     }
     for name in try entries(of: from) {
+      try check()
       guard let found = try status(name, in: from) else { continue }
       let inner = path.appending(name)
       switch found.kind {
@@ -125,6 +128,7 @@ struct VolumeCopy {
     let reader = FileSource(file)
     var offset = 0
     while true {
+      try check()
       let bytes = try reader.next()
       if bytes.isEmpty { return }
       var done = 0

@@ -14,10 +14,13 @@ extension ImageStore {
   ///     has there.
   ///   - mounted: further images whose layers are kept as long.
   ///   - owner: the user namespace in which the root has its owner; nil: the node's.
-  /// - Throws: ``ImageError``: `notFound` when an image was removed, `malformed` when a volume is no directory of the
+  ///   - check: throws when nobody wants the snapshot any more; asked again and again while volumes are copied, from a
+  ///     thread that may block.
+  /// - Throws: what `check` throws; ``ImageError``: `notFound` when an image was removed, `malformed` when a volume is no directory of the
   ///   image, else `system` or `noSpace`.
   package func prepareSnapshot(
-    image: Image, key: Identifier, volumes: [String] = [], mounted: [Image] = [], owner: UserMapping? = nil
+    image: Image, key: Identifier, volumes: [String] = [], mounted: [Image] = [], owner: UserMapping? = nil,
+    check: @escaping @Sendable () throws -> Void = {}
   ) async throws -> Snapshot {
     let chains = image.layers.map(\.chainID)
     guard let id = ContentDigest(image.id), !chains.isEmpty else {
@@ -28,7 +31,9 @@ extension ImageStore {
     do {
       try hold(mounted, &record)
       // What an image has in its volumes may take long to copy.
-      try await (volumes.isEmpty ? quick : slow).run { [self, record] in try make(record, key, volumes, owner) }
+      try await (volumes.isEmpty ? quick : slow).run { [self, record] in
+        try make(record, key, volumes, owner, check)
+      }
     } catch {
       try await releaseLayers(record.held)
       throw error
@@ -95,7 +100,10 @@ extension ImageStore {
     }
   }
 
-  private func make(_ record: SnapshotRecord, _ key: Identifier, _ volumes: [String], _ owner: UserMapping?) throws {
+  private func make(
+    _ record: SnapshotRecord, _ key: Identifier, _ volumes: [String], _ owner: UserMapping?,
+    _ check: @escaping @Sendable () throws -> Void
+  ) throws {
     let work = directory.temporaryName("snapshot")
     do {
       try makeDirectory(work)
@@ -111,7 +119,7 @@ extension ImageStore {
         try EntryAttributes(uid: uid, gid: gid, mode: root.st_mode & 0o7777).apply(
           to: upper, path: .root)
       }
-      try makeVolumes(volumes, of: record, in: work)
+      try makeVolumes(volumes, of: record, in: work, check)
       // Not synced: after a power loss no container is alive to need it.
       try writePrivately(Array(try JSONEncoder().encode(record)), to: work + "/snapshot.json", synced: false)
       let final = path(of: key)
@@ -122,10 +130,13 @@ extension ImageStore {
     }
   }
 
-  private func makeVolumes(_ volumes: [String], of record: SnapshotRecord, in work: String) throws {
+  private func makeVolumes(
+    _ volumes: [String], of record: SnapshotRecord, in work: String, _ check: @escaping @Sendable () throws -> Void
+  ) throws {
     guard !volumes.isEmpty else { return }
     let copy = VolumeCopy(
-      image: try openMergedView(record.chainIDs.reversed().map(directory.diff)), limits: configuration.limits)
+      image: try openMergedView(record.chainIDs.reversed().map(directory.diff)), limits: configuration.limits,
+      check: check)
     try makeDirectory(work + "/volumes")
     for (index, volume) in volumes.enumerated() {
       let target = "\(work)/volumes/\(index)"
