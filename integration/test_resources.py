@@ -109,7 +109,7 @@ def test_the_limit_of_processes_is_the_configurations(make_daemon, archives):
     """It binds the container and what is run in it."""
     daemon = make_daemon(start=False)
     with open(daemon.config, "a") as config:
-        config.write("[containers]\npids_limit = 12\n")
+        config.write("[containers]\npids_limit = 12\nmax_container_log_line_size = 5\n")
     daemon.start()
     daemon.prepare(archives)
     pod = daemon.client.run_pod()
@@ -117,16 +117,20 @@ def test_the_limit_of_processes_is_the_configurations(make_daemon, archives):
     assert value(daemon, container, "pids", "pids.max", "pids.max") == "12"
     answer = container.execute("sh", "-c", "for i in $(seq 20); do sleep 60 >/dev/null 2>&1 & done; echo started all")
     assert b"started all" not in answer.stdout and b"fork" in answer.stderr
+    lines = pod.run(["echo", "twelve bytes"], name="lines")
+    lines.wait()
+    assert [(line.content, line.full) for line in lines.log()] == [(b"twelv", False), (b"e byt", False), (b"es", True)]
     pod.remove()
 
 
 def test_a_limit_of_processes_that_is_none(make_daemon):
     daemon = make_daemon(start=False)
     text = daemon.config.read_text()
-    for limit in ("0", "-2", "4194305", '"many"'):
-        daemon.config.write_text(f"{text}[containers]\npids_limit = {limit}\n")
+    for key, limit in [("pids_limit", limit) for limit in ("0", "-2", "4194305", '"many"')] + [
+            ("max_container_log_line_size", limit) for limit in ("0", "-1", "65537")]:
+        daemon.config.write_text(f"{text}[containers]\n{key} = {limit}\n")
         code, output = daemon.run_to_end()
-        assert code != 0 and "containers.pids_limit" in output, (limit, output)
+        assert code != 0 and f"containers.{key}" in output, (limit, output)
 
 
 def test_an_oom_score_that_needs_a_privilege(daemon, pod):

@@ -194,4 +194,5 @@ def test_kernel_mounts_have_their_flags(pod):
                               ("/dev/mqueue", "mqueue", {"nosuid", "nodev", "noexec"})]:
         assert path in mounts, sorted(mounts)
         assert mounts[path][1] == kind and flags <= mounts[path][0], (path, mounts[path])
+    assert "relatime" not in mounts["/dev"][0] and "relatime" in mounts["/proc"][0]  # /dev is strictatime
     assert mounts["/"][1] == "overlay"

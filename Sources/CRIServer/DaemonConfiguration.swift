@@ -18,6 +18,8 @@ package struct DaemonConfiguration: Sendable {
   package var pidsLimit: Int64 = 4096
   /// Whether an image's `VOLUME`s get no directories of their own.
   package var ignoresImageVolumes = false
+  /// Bytes of content in one record of a container's log; longer lines become several (CRI.md 4.2).
+  package var logLineLimit: UInt32 = 16_384
   package var shimPath: String
   package var pausePath: String
   package var network: NetworkConfiguration

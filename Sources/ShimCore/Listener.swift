@@ -24,7 +24,8 @@ final class Listener: Watcher {
     _ = shim.loop.after(Listener.pause) { self.shim.loop.change(token, Loop.readable) }
   }
 
-  /// Only root may ask anything, whatever the socket's mode says.
+  /// Only root may ask anything, whatever the socket's mode says. No token beside that (S01): it would have to lie in the
+  /// directory of the socket, and whoever can read there can ask.
   func accept(_ client: Int32) {
     guard clinux_peer_uid(client) == 0, shim.connections.count < Listener.connectionLimit else {
       close(client)

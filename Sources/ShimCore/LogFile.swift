@@ -4,6 +4,11 @@ import CLinux
 ///
 /// The container never waits for a full or broken disk: what cannot be written is lost, counted, and told by a record of
 /// ours in its place as soon as something can be written again.
+///
+/// A disk that neither takes nor refuses a write (NFS without its server) does hold the pod: write(2) sleeps in the
+/// kernel, which has no way around for files (O_NONBLOCK means nothing to them, RWF_NOWAIT is not for buffered writes on
+/// ext4), and with it sleeps this process of one thread. A thread or an io_uring for each pod would cost every pod
+/// memory. Other pods do not notice, and what the daemon asks of this shim meanwhile ends by its deadlines (ATTACKS S03).
 final class LogFile {
   private let place: LogPlace
   private let scratch: Scratch

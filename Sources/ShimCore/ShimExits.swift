@@ -25,7 +25,8 @@ extension Shim: Watcher {
     }
   }
 
-  /// Longest that output may come after the container's processes are gone: somebody else may hold the pipe.
+  /// Longest that output may come after the container's first process was reaped and the rest of its group was told to
+  /// end: somebody else may hold the pipe.
   private static let drainTime: Int64 = 1_000_000_000
 
   private func taskEnded(_ task: ShimTask, code: Int32, status: Int32) {

@@ -32,6 +32,10 @@ struct CgroupUsageTests {
     #expect(memory.usage == 10_000 && memory.workingSet == 8500 && memory.available == 21_500)
     #expect(memory.anonymous == 4000 && memory.pageFaults == 77 && memory.majorPageFaults == 3 && memory.files == 2000)
     #expect(usage.swap == CgroupUsage.Swap(usage: 200, available: 700))
+    for limit in ["max\n", "8000\n"] {
+      try scratch.write("c/memory.max", limit)
+      #expect(cgroup.usage(nodeSwap: 0).memory?.available == 0, "no limit, or one below the working set")
+    }
     #expect(cgroup.usage(nodeSwap: 500).swap?.available == 300)
     #expect(cgroup.usage(nodeSwap: 0).swap == CgroupUsage.Swap(usage: 0, available: 0))
     #expect(cgroup.tasks == 5)

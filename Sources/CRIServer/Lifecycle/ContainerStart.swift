@@ -64,6 +64,7 @@ struct ContainerStart: Sendable {
   private func start(_ sandbox: Sandbox, _ shim: ShimClient) async throws -> Swiftlet_Shim_V1_StartResponse {
     let record = container.record
     var request = try Swiftlet_Shim_V1_StartRequest(serializedBytes: record.startRequest)
+    request.logLineLimit = daemon.configuration.logLineLimit
     if record.usesDefaultSeccomp {
       request.process.seccomp = try daemon.defaultSeccomp(
         capabilities: CapabilitySet(mask: request.process.capabilities.bounding))

@@ -151,7 +151,8 @@ struct SandboxStart: Sendable {
     // In the node's UTS namespace there is nothing to set.
     if !plan.namespaces.hasHostNetwork { request.hostname = plan.hostname }
     request.sysctls = SandboxSysctls.effective(plan.config.linux.sysctls, namespaces: plan.namespaces)
-    // The shim was born in the pod's cgroup, and pause is born where the shim is.
+    // The shim was born in the pod's cgroup, and pause is born where the shim is. The peers give pause a group of its own
+    // with cpu.shares 2; here the shim, which writes the logs, would starve in it, and pause does not run at all.
     request.oomScoreAdj = -998
     if let users = plan.namespaces.users {
       request.users.uid = users.uids.host

@@ -16,7 +16,7 @@ struct HostDevices: Sendable {
     var gid: UInt32
   }
 
-  /// Directories of /dev that a container has of its own.
+  /// Names in /dev that a container has of its own; elsewhere they are names like others.
   private static let own: Set<String> = ["pts", "shm", "mqueue", "fd", "console", "ptmx", "core"]
 
   /// Names that are looked at below one directory; more are no directory of devices.
@@ -55,7 +55,8 @@ struct HostDevices: Sendable {
   private static func walk(_ directory: String, depth: Int, _ budget: inout Int) -> [Node] {
     guard depth < 8 else { return [] }
     var nodes: [Node] = []
-    for name in fileNames(directory) where depth > 0 || !own.contains(name) {
+    let isDev = MountPlan.cleaned(directory) == "/dev"
+    for name in fileNames(directory) where !isDev || !own.contains(name) {
       budget -= 1
       guard budget >= 0 else { return nodes }
       let path = directory + "/" + name

@@ -83,7 +83,7 @@ struct MountPlan: Sendable {
   ) -> [Swiftlet_Shim_V1_Mount] {
     var mounts = [
       special("proc", "/proc"),
-      special("tmpfs", "/dev", noexec: false, nodev: false, ["mode=755", "size=65536k"]),
+      special("tmpfs", "/dev", noexec: false, nodev: false, ["strictatime", "mode=755", "size=65536k"]),
       special("devpts", "/dev/pts", nodev: false, ["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
       special("mqueue", "/dev/mqueue"),
       special("sysfs", "/sys", readonly: !isPrivileged),

@@ -49,6 +49,15 @@ def test_what_is_not_said_has_the_kernels_or_the_formulas_value(pod, fields, exp
     assert read(group(pod.run(SLEEPER, linux=resources(**fields))), *expected) == expected
 
 
+def test_unified_keys_of_a_container_that_runs_change_too(pod):
+    container = pod.run(SLEEPER, linux=resources(unified={"memory.high": str(48 * MIB), "pids.max": "77"}))
+    container.client.call("UpdateContainerResources", container_id=container.id, linux=pb.LinuxContainerResources(
+        unified={"memory.high": str(40 * MIB), "memory.low": str(4 * MIB)}))
+    expected = {"memory.high": str(40 * MIB), "memory.low": str(4 * MIB), "pids.max": "77"}
+    assert read(group(container), *expected) == expected
+    assert dict(container.status().resources.linux.unified) == expected
+
+
 @pytest.mark.parametrize("key, value", [("memory.no_such_file", "1"), ("pids.max", "many")])
 def test_a_unified_key_that_the_kernel_refuses_fails_the_start(pod, key, value):
     container = pod.create(SLEEPER, linux=resources(unified={key: value}))
