@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from lib import logs
+from lib import logs, wait
 from lib.cri import SLEEPER
+from lib.stubs import pb
 
 LIMIT = 16384
 
@@ -66,14 +67,19 @@ def test_nul_bytes_come_through(pod):
 
 
 def test_times_are_the_nodes(pod):
-    """Between those before and after, and as far apart as the program's lines."""
+    """Between those before and after each line."""
     def clock() -> str:
         now = time.time_ns()
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10 ** 9)) + f".{now % 10 ** 9:09}Z"
 
     before = clock()
-    found = records(pod, "echo one; sleep 0.05; echo two")
-    assert before < found[0].time < found[1].time < clock()
+    container = pod.run(["sh", "-c", "echo one; until [ -e /go ]; do sleep 0.02; done; echo two"])
+    wait.until(container.log, "the first line")
+    between = clock()
+    container.shell("touch /go")
+    container.wait()
+    one, two = container.log()
+    assert before < one.time < between < two.time < clock()
 
 
 def test_times_rise(pod):
@@ -83,6 +89,18 @@ def test_times_rise(pod):
         own = [r for r in found if r.stream == stream]
         assert [r.content for r in own] == [str(i).encode() for i in range(1, 501)]
         assert [r.time for r in own] == sorted(r.time for r in own)
+
+
+def test_the_directory_is_the_requests_and_all_else_the_pods(cri, pod, tmp_path):
+    """CreateContainer has the pod's configuration in it again."""
+    config = pb.PodSandboxConfig()
+    config.CopyFrom(pod.config)
+    config.log_directory, config.hostname = str(tmp_path / "new"), "other"
+    id = cri.call("CreateContainer", pod_sandbox_id=pod.id, config=pod.container_config(["hostname"]),
+                  sandbox_config=config).container_id
+    cri.call("StartContainer", container_id=id)
+    wait.until(lambda: logs.read(tmp_path / "new/main/0.log"), "the log's line")
+    assert logs.text(tmp_path / "new/main/0.log") == f"{pod.config.hostname}\n"
 
 
 def test_the_file_is_there_when_start_returns(pod):

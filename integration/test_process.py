@@ -174,7 +174,7 @@ def test_umask_is_as_usual(pod):
     assert pod.output("umask") == "0022\n"
 
 
-def test_descriptors_are_many_for_us_and_as_many_as_select_takes_for_programs(cri, daemon):
+def test_descriptors_are_many_for_us_and_as_many_as_select_takes_for_programs(cri, daemon, tmp_path):
     """RLIMIT_NOFILE, soft and hard: the daemon takes what it may have, and its shims with it; a program begins with
     1024, FD_SETSIZE, and may take as much."""
     (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), resource.RLIMIT_NOFILE
@@ -185,7 +185,9 @@ def test_descriptors_are_many_for_us_and_as_many_as_select_takes_for_programs(cr
     finally:
         resource.setrlimit(files, (soft, hard))
     pod = cri.run_pod()
-    container = pod.run(SLEEPER)
+    # The shim holds a descriptor for each of them at once.
+    container = pod.run(SLEEPER, mounts=[
+        pb.Mount(container_path=f"/m/{number}", host_path=str(tmp_path)) for number in range(600)])
     found = [resource.prlimit(pid, files) for pid in (daemon.pid, trace.shim_of(pod), container.info()["pid"])]
     assert found == [(hard, hard), (hard, hard), (min(1024, hard), hard)]
     text = container.shell(f"ulimit -Sn; ulimit -Hn; ulimit -Sn {hard}; ulimit -Sn")

@@ -132,7 +132,7 @@ extension CgroupUsage {
   }
 
   /// - Parameter now: wall clock, nanoseconds; of all timestamps.
-  fileprivate func cpu(_ history: ProcessorHistory, _ now: Int64) -> Runtime_V1_CpuUsage? {
+  func cpu(_ history: ProcessorHistory, _ now: Int64) -> Runtime_V1_CpuUsage? {
     guard let processorTime else { return nil }
     var usage = Runtime_V1_CpuUsage()
     usage.timestamp = now
@@ -142,7 +142,7 @@ extension CgroupUsage {
     return usage
   }
 
-  fileprivate func memoryUsage(_ now: Int64) -> Runtime_V1_MemoryUsage? {
+  func memoryUsage(_ now: Int64) -> Runtime_V1_MemoryUsage? {
     guard let memory else { return nil }
     var usage = Runtime_V1_MemoryUsage()
     usage.timestamp = now
@@ -156,7 +156,7 @@ extension CgroupUsage {
     return usage
   }
 
-  fileprivate func swapUsage(_ now: Int64) -> Runtime_V1_SwapUsage? {
+  func swapUsage(_ now: Int64) -> Runtime_V1_SwapUsage? {
     guard let swap else { return nil }
     var usage = Runtime_V1_SwapUsage()
     usage.timestamp = now
@@ -165,7 +165,7 @@ extension CgroupUsage {
     return usage
   }
 
-  fileprivate func ioUsage(_ now: Int64) -> Runtime_V1_IoUsage? {
+  func ioUsage(_ now: Int64) -> Runtime_V1_IoUsage? {
     guard let ioPressure else { return nil }
     var usage = Runtime_V1_IoUsage()
     usage.timestamp = now
@@ -175,7 +175,7 @@ extension CgroupUsage {
 }
 
 extension Runtime_V1_PsiStats {
-  fileprivate init(_ pressure: Pressure) {
+  init(_ pressure: Pressure) {
     self.init()
     if let line = pressure.some { some = Runtime_V1_PsiData(line) }
     if let line = pressure.full { full = Runtime_V1_PsiData(line) }
@@ -183,7 +183,7 @@ extension Runtime_V1_PsiStats {
 }
 
 extension Runtime_V1_PsiData {
-  fileprivate init(_ line: Pressure.Line) {
+  init(_ line: Pressure.Line) {
     self.init()
     total = line.total
     avg10 = line.average10
@@ -194,7 +194,7 @@ extension Runtime_V1_PsiData {
 
 extension Runtime_V1_NetworkUsage {
   /// - Returns: nil without an interface: kubelet reads the default one unseen.
-  fileprivate init?(_ counters: [InterfaceCounters]) {
+  init?(_ counters: [InterfaceCounters]) {
     guard let main = counters.first(where: { $0.name == "eth0" }) ?? counters.first else { return nil }
     self.init()
     timestamp = WallClock.now()
@@ -204,7 +204,7 @@ extension Runtime_V1_NetworkUsage {
 }
 
 extension Runtime_V1_NetworkInterfaceUsage {
-  fileprivate init(_ counters: InterfaceCounters) {
+  init(_ counters: InterfaceCounters) {
     self.init()
     name = counters.name
     rxBytes.value = counters.receivedBytes
