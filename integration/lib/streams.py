@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import struct
 
-from . import spdy, websocket
+from . import spdy, wait, websocket
 from .stubs import pb
 
 CHANNELS = ["stdin", "stdout", "stderr", "error", "resize"]
@@ -130,6 +131,27 @@ def listening(daemon) -> None:
     pod = daemon.client.run_pod()
     daemon.client.call("PortForward", pb.PortForwardRequest(pod_sandbox_id=pod.id))
     daemon.client.remove_all()
+    # As in Daemon.prepare: the kernel takes a pod's link away in its own time.
+    links = daemon.node.inside.links
+    wait.until(lambda: not [name for name, link in links().items() if name.startswith("pod")
+                            and link.get("ifalias") != "podnet:spare"], "end of the pod's link")
+
+
+def resident(daemon) -> int:
+    """Bytes of the daemon's memory."""
+    with open(f"/proc/{daemon.pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def settled(daemon) -> None:
+    """Returns when the daemon's memory has stayed the same for a while."""
+    seen = [0]
+
+    def look() -> bool:
+        seen.append(resident(daemon))
+        return len(seen) > 10 and len(set(seen[-8:])) == 1
+
+    wait.until(look, "an end of the daemon's growth", 30)
 
 
 def exec_url(container, *command: str, stdin=False, stdout=True, stderr=True, tty=False) -> str:

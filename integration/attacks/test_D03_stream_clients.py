@@ -1,0 +1,83 @@
+"""D03: clients that leave, and commands that cannot run, leave nothing behind (CVE-2022-23471, CVE-2025-64329)."""
+
+import os
+
+import pytest
+
+from lib import streams, wait
+from lib.cri import SLEEPER
+from lib.rounds import FULL
+from lib.streams import SpdyCommand, WebSocketCommand, attach_url, exec_url, roles
+
+ROUNDS = 5000 if FULL else 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def listening(shared):
+    streams.listening(shared)
+
+
+@pytest.fixture
+def running(pod):
+    return pod.run(SLEEPER, stdin=True)
+
+
+@pytest.fixture
+def flat(daemon, running):
+    """Holds that descriptors, threads and memory are afterwards what they were after one round."""
+    def held() -> tuple[int, int]:
+        return len(os.listdir(f"/proc/{daemon.pid}/fd")), len(os.listdir(f"/proc/{daemon.pid}/task"))
+
+    def check(body) -> None:
+        body()
+        SpdyCommand(daemon.node.inside, exec_url(running, "true"), roles()).finish().close()
+        streams.settled(daemon)
+        before, memory = held(), streams.resident(daemon)
+        for _ in range(ROUNDS):
+            body()
+        wait.until(lambda: held()[0] <= before[0], f"{before} descriptors and threads", 20)
+        assert held()[1] <= before[1] + 8  # the pool's, which come with the first of so many at once
+        assert streams.resident(daemon) - memory < 16 << 20
+        assert running.shell("echo alive") == "alive\n"
+
+    return check
+
+
+@pytest.mark.parametrize("kind", [SpdyCommand, WebSocketCommand])
+def test_a_missing_program_with_a_terminal_that_is_resized(flat, running, daemon, kind):
+    def body() -> None:
+        command = kind(daemon.node.inside, exec_url(running, "/none", stdin=True, tty=True), roles(stdin=True, tty=True))
+        for width in range(1, 5):
+            command.resize(width, 10)
+        command.vanish()
+
+    flat(body)
+
+
+@pytest.mark.parametrize("kind", [SpdyCommand, WebSocketCommand])
+def test_attachments_that_are_reset(flat, running, daemon, kind):
+    def body() -> None:
+        command = kind(daemon.node.inside, attach_url(running, stdin=True), roles(stdin=True))
+        command.send(b"x")
+        command.vanish()
+
+    flat(body)
+
+
+def test_clients_of_commands_that_run_on(running, daemon):
+    """One that waits for its input, one that writes, one that does not read; and a client without streams."""
+    SpdyCommand(daemon.node.inside, exec_url(running, "true"), roles()).finish().close()
+    before = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    for kind in (SpdyCommand, WebSocketCommand):
+        for script in ("echo up; cat; exec sleep 8765", "echo up; exec yes", "echo up; exec sleep 8765"):
+            url = exec_url(running, "sh", "-c", script, stdin=True)
+            command = kind(daemon.node.inside, url, roles(stdin=True))
+            command.read_until(b"up")
+            command.send(bytes(30000))
+            command.vanish()
+        kind(daemon.node.inside, exec_url(running, "true"), []).vanish()
+    wait.until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, f"{before} descriptors", 20)
+    # It was closed, not killed: what does not write runs on.
+    assert running.shell("ps").count("sleep 8765") == 4
+    assert "yes" not in running.shell("ps")
+    running.shell("killall sleep; true")
