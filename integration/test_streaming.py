@@ -5,6 +5,7 @@ import pytest
 from lib import spdy, streams, wait
 from lib.cri import SLEEPER
 from lib.streams import SpdyCommand, WebSocketCommand, attach_url, exec_url, roles
+from lib.stubs import pb
 
 # One of each transport, and every sub-protocol.
 TRANSPORTS = [SpdyCommand, WebSocketCommand]
@@ -226,3 +227,42 @@ def test_a_url_is_good_once_and_for_its_kind(running, space):
     assert status(space, exec_url(running, "true"), "v9.channel.k8s.io") == 403
     assert status(space, exec_url(running, "true")) == 400
     command.close()
+
+
+# the server's own life
+
+def test_where_it_listens_is_the_configurations(make_daemon):
+    """A port that is taken is told to who asks, and taken as soon as it is free; keys and values are checked."""
+    daemon = make_daemon(start=False, settings={"streaming": {"address": "127.0.0.2", "port": 40123}})
+    text = daemon.config.read_text()
+    for key, value in [("address", '"localhost"'), ("address", "1"), ("port", "65536"), ("port", "-1")]:
+        daemon.config.write_text(f"[streaming]\n{key} = {value}\n")
+        code, output = daemon.run_to_end()
+        assert code != 0 and f"streaming.{key}" in output, (value, output)
+    daemon.config.write_text(text)
+    daemon.start()
+    request = pb.PortForwardRequest(pod_sandbox_id=daemon.client.run_pod().id)
+    with daemon.node.inside.listen("127.0.0.2", 40123):
+        refused = daemon.client.refused("PortForward", request)
+        assert refused.code.name == "UNAVAILABLE" and "127.0.0.2" in refused.text and "40123" in refused.text
+    url = daemon.client.call("PortForward", request).url
+    assert url.startswith("http://127.0.0.2:40123/portforward/")
+    assert status(daemon.node.inside, url, "v4.channel.k8s.io") == 403
+
+
+def test_a_daemon_that_stops_ends_its_sessions_and_no_command(make_daemon):
+    daemon = make_daemon()
+    container = daemon.client.run_pod().run(SLEEPER)
+    sessions = []
+    for kind in TRANSPORTS:
+        url = exec_url(container, "sh", "-c", "echo up; exec sleep 8765", stdin=True)
+        sessions.append(kind(daemon.node.inside, url, roles(stdin=True)))
+        sessions[-1].read_until(b"up\n")
+    assert daemon.terminate() == 0
+    sessions[0].connection.pump_to_end()
+    while sessions[1].step():
+        pass
+    daemon.start()
+    assert container.shell("ps").count("sleep 8765") == 2
+    for session in sessions:
+        session.close()

@@ -113,8 +113,8 @@ struct ContainerExec: Sendable {
         discard(leaf, killing: false)
         return code
       } catch {
-        // It never began, or the shim is gone.
-        discard(leaf, killing: true)
+        // It never began, or the shim is gone. A daemon that stops lets go of its shims, and of no command.
+        if (error as? ShimCallError)?.origin != .connection(.closedHere) { discard(leaf, killing: true) }
         throw RuntimeError(action, error)
       }
     }
