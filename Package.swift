@@ -118,10 +118,11 @@ let package = Package(
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ],
       swiftSettings: house),
+    .target(name: "SPDY", dependencies: ["CZlib", nioCore], swiftSettings: house),
     .target(
       name: "Streaming",
       dependencies: [
-        "LinuxSystem", "RuntimeModel", "CZlib", logging, nioCore, nioPosix, nioHTTP1, nioWebSocket,
+        "LinuxSystem", "RuntimeModel", "SPDY", logging, nioCore, nioPosix, nioHTTP1, nioWebSocket,
         .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: house),
@@ -138,7 +139,8 @@ let package = Package(
     .target(
       name: "CRIClient",
       dependencies: [
-        "CRIProtocol", "RuntimeModel", grpcCore, grpcTransport, protobuf,
+        "CRIProtocol", "RuntimeModel", "SPDY", grpcCore, grpcTransport, nioCore, nioHTTP1, nioPosix, nioWebSocket,
+        protobuf,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -215,7 +217,8 @@ let package = Package(
     .testTarget(name: "StoreTests", dependencies: ["Store", "RuntimeModel", "CSQLite"], swiftSettings: house),
     .testTarget(
       name: "StreamingTests",
-      dependencies: ["Streaming", "LinuxSystem", "RuntimeModel", logging, nioCore, nioHTTP1], swiftSettings: house),
+      dependencies: ["SPDY", "Streaming", "LinuxSystem", "RuntimeModel", logging, nioCore, nioHTTP1],
+      swiftSettings: house),
   ]
     + podDoors
     + (shimIsOrdinary

@@ -25,12 +25,13 @@ ROOMS: dict[str, set[str]] = {
     "CDI": LOW | {"CLibYAML"},
     "CNI": LOW,
     "ImageStore": LOW | {"CArchive"},
-    "Streaming": LOW | {"CZlib"},
+    "SPDY": {"CZlib"},
+    "Streaming": LOW | {"SPDY"},
     "ShimProtocol": LOW | {"CLinux"},
     "CRIProtocol": set(),
     "CRIServer": LOW | {"CRIProtocol", "ShimProtocol", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI",
                         "Seccomp", "Store", "Streaming"},
-    "CRIClient": {"CRIProtocol", "RuntimeModel"},
+    "CRIClient": {"CRIProtocol", "RuntimeModel", "SPDY"},
     # doors
     # six of them for their part of the configuration
     "swiftletd": LOW | {"CRIServer", "ImageStore", "NodeRegistry", "PodNetwork", "CDI", "CNI", "Streaming"},

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import NIOWebSocket
+import SPDY
 import Synchronization
 
 /// What is said on connections after their 101, each in a task of its own that ends with the connection.

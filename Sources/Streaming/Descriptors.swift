@@ -55,11 +55,3 @@ struct Descriptors: Sendable {
     }
   }
 }
-
-extension Channel {
-  /// Returns when the kernel has it: the one bound of what waits to be written. Ends early only with the channel.
-  func send(_ message: some Sendable) async throws { try await writeAndFlush(message).get() }
-
-  /// Ends this side's half, after all that was sent.
-  func sendEnd() async { try? await close(mode: .output).get() }
-}

@@ -22,19 +22,6 @@ func within<Value: Sendable>(
   }
 }
 
-/// Something that happens once and that one task waits for.
-struct Once: Sendable {
-  private let stream: AsyncStream<Never>
-  private let continuation: AsyncStream<Never>.Continuation
-
-  init() { (stream, continuation) = AsyncStream.makeStream() }
-
-  func happen() { continuation.finish() }
-
-  /// Returns when it has happened or the task is cancelled.
-  func wait() async { for await _ in stream {} }
-}
-
 /// When something last passed over a connection.
 final class IdleClock: Sendable {
   private let began = ContinuousClock.now

@@ -1,6 +1,7 @@
 import NIOCore
 import Testing
 
+@testable import SPDY
 @testable import Streaming
 
 struct CodecTests {

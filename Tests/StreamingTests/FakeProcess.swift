@@ -2,6 +2,7 @@ import Dispatch
 import Glibc
 import LinuxSystem
 import RuntimeModel
+import SPDY
 import Synchronization
 
 @testable import Streaming

@@ -2,6 +2,7 @@ import Dispatch
 import Glibc
 import Logging
 import NIOCore
+import SPDY
 import Testing
 
 @testable import Streaming

@@ -1,5 +1,6 @@
 import NIOCore
 import RuntimeModel
+import SPDY
 import Testing
 
 @testable import Streaming

@@ -1,5 +1,6 @@
 import LinuxSystem
 import NIOCore
+import SPDY
 import Synchronization
 
 /// What a client's output streams are, whatever the transport.

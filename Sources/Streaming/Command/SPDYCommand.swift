@@ -1,4 +1,5 @@
 import NIOCore
+import SPDY
 import Synchronization
 
 /// The streams that a client opens for a command: header `streamType`.

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import SPDY
 
 /// The one request of a connection: refuses it and closes, or answers 101, takes HTTP out of the pipeline and lets the
 /// conversation begin, with what came behind the request as its first bytes.

@@ -1,5 +1,6 @@
 import LinuxSystem
 import NIOCore
+import SPDY
 import Synchronization
 
 /// `portforward.k8s.io`: for each forwarded connection the client opens an error and a data stream with the same
@@ -89,46 +90,12 @@ final class PortForwardSession: Sendable {
       return
     }
     do {
-      try await converse(channel, data, error)
+      // There are clients that end their half only when they know that there was no error.
+      try await converse(channel, data) { try await error.finish() }
     } catch {
       try? await data.reset()
     }
     try? await error.finish()
-  }
-
-  /// Until both directions have ended, each by itself, or one has failed.
-  private func converse(_ channel: ReadingChannel, _ data: SPDYStream, _ error: SPDYStream) async throws {
-    let socket = channel.channel
-    try await channel.executeThenClose { inbound in
-      try await withThrowingTaskGroup(of: Bool.self) { group in
-        defer {
-          // A write that the pod does not read ends only so.
-          socket.close(promise: nil)
-          group.cancelAll()
-        }
-        group.addTask {
-          while let bytes = await data.inbox.next() { try await socket.send(bytes) }
-          await socket.sendEnd()
-          return true
-        }
-        group.addTask {
-          for try await bytes in inbound { try await data.send(bytes) }
-          try await data.finish()
-          // There are clients that end their half only when they know that there was no error.
-          try await error.finish()
-          return true
-        }
-        group.addTask {
-          await data.isReset.wait()
-          return false
-        }
-        var directions = 2
-        while directions > 0 {
-          guard try await group.next() == true else { throw StreamIsReset() }
-          directions -= 1
-        }
-      }
-    }
   }
 
   private func tell(_ stream: SPDYStream, _ text: String) async throws {

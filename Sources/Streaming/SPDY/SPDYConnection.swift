@@ -1,4 +1,5 @@
 import NIOCore
+import SPDY
 import Synchronization
 
 /// The server's side of one SPDY/3.1 connection: takes frames, keeps the streams, answers what the protocol itself asks.

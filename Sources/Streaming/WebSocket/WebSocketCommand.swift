@@ -1,6 +1,7 @@
 import FoundationEssentials
 import NIOCore
 import NIOWebSocket
+import SPDY
 
 /// What a WebSocket sub-protocol of remotecommand has (CRI.md 5.4).
 struct WebSocketDialect: Sendable, Hashable {

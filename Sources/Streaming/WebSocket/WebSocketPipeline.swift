@@ -1,5 +1,6 @@
 import NIOCore
 import NIOWebSocket
+import SPDY
 
 /// A connection that speaks WebSocket from here on. Must be executed, which closes it.
 typealias WebSocketChannel = NIOAsyncChannel<WebSocketFrame, Never>

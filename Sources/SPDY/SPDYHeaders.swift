@@ -1,18 +1,18 @@
-import NIOCore
+package import NIOCore
 
 /// A name/value block of SPDY/3: 32-bit counts and lengths, lower-case names, values joined by NUL.
-struct SPDYHeaders: Hashable {
+package struct SPDYHeaders: Hashable {
   /// By name in lower case; of several values the first.
-  var values: [String: String]
+  package var values: [String: String]
 
   private static let limit = 64
 
-  init(_ values: [String: String] = [:]) { self.values = values }
+  package init(_ values: [String: String] = [:]) { self.values = values }
 
-  subscript(name: String) -> String? { values[name] }
+  package subscript(name: String) -> String? { values[name] }
 
   /// - Throws: when a length leads out of the block, or there are too many names.
-  init(_ block: ByteBuffer) throws(SPDYError) {
+  package init(_ block: ByteBuffer) throws(SPDYError) {
     var block = block
     guard let count = block.readInteger(as: UInt32.self), count <= Self.limit else {
       throw SPDYError("a header block has no count, or one above \(Self.limit)")
@@ -29,7 +29,7 @@ struct SPDYHeaders: Hashable {
     guard block.readableBytes == 0 else { throw SPDYError("a header block has bytes behind its end") }
   }
 
-  var block: ByteBuffer {
+  package var block: ByteBuffer {
     var block = ByteBuffer()
     block.writeInteger(UInt32(values.count))
     for (name, value) in values.sorted(by: { $0.key < $1.key }) {

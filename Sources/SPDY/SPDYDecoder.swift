@@ -1,9 +1,9 @@
-import NIOCore
+package import NIOCore
 
 /// Takes frames out of bytes as they come. A data frame is handed on in the pieces it comes in, and never gathered.
-struct SPDYDecoder {
+package struct SPDYDecoder {
   /// Bytes of a control frame that is read; what the peers send has a few hundred.
-  static let controlLimit = 16 << 10
+  package static let controlLimit = 16 << 10
 
   private var buffer = ByteBuffer()
   private let inflater: HeaderInflater
@@ -13,9 +13,9 @@ struct SPDYDecoder {
   private var skipped = 0
 
   /// - Throws: when there is no memory.
-  init() throws(SPDYError) { inflater = try HeaderInflater() }
+  package init() throws(SPDYError) { inflater = try HeaderInflater() }
 
-  mutating func append(_ bytes: ByteBuffer) {
+  package mutating func append(_ bytes: ByteBuffer) {
     guard buffer.readableBytes > 0 else {
       buffer = bytes
       return
@@ -29,7 +29,7 @@ struct SPDYDecoder {
   }
 
   /// - Returns: nil when more bytes are needed.
-  mutating func next() throws(SPDYError) -> SPDYFrame? {
+  package mutating func next() throws(SPDYError) -> SPDYFrame? {
     if skipped > 0 {
       let count = min(skipped, buffer.readableBytes)
       buffer.moveReaderIndex(forwardBy: count)

@@ -1,21 +1,21 @@
-import CZlib
-import NIOCore
+internal import CZlib
+package import NIOCore
 
 /// What makes a connection unusable: the text names the rule that the peer broke.
-struct SPDYError: Error, Hashable, CustomStringConvertible {
-  var description: String
+package struct SPDYError: Error, Hashable, CustomStringConvertible {
+  package var description: String
 
-  init(_ description: String) { self.description = "spdy: \(description)" }
+  package init(_ description: String) { self.description = "spdy: \(description)" }
 }
 
 /// The header blocks of one direction of a connection, which are one zlib stream. For one task.
-final class HeaderInflater {
+package final class HeaderInflater {
   /// Bytes of one block, inflated; what the peers send has a hundred or two.
-  static let limit = 16 << 10
+  package static let limit = 16 << 10
   private var stream = z_stream()
 
   /// - Throws: when there is no memory.
-  init() throws(SPDYError) {
+  package init() throws(SPDYError) {
     guard inflateInit_(&stream, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
       throw SPDYError("no memory to inflate headers")
     }
@@ -23,7 +23,7 @@ final class HeaderInflater {
 
   deinit { inflateEnd(&stream) }
 
-  func inflate(_ block: ByteBuffer) throws(SPDYError) -> ByteBuffer {
+  package func inflate(_ block: ByteBuffer) throws(SPDYError) -> ByteBuffer {
     var input = [UInt8](block.readableBytesView)
     var output = [UInt8](repeating: 0, count: Self.limit)
     let count = try input.withUnsafeMutableBufferPointer { (input) throws(SPDYError) in
@@ -58,11 +58,11 @@ final class HeaderInflater {
 }
 
 /// The other direction's. For one task: the order of the blocks is that of the frames.
-final class HeaderDeflater {
+package final class HeaderDeflater {
   private var stream = z_stream()
 
   /// - Throws: when there is no memory.
-  init() throws(SPDYError) {
+  package init() throws(SPDYError) {
     // The smallest windows that hold the dictionary: 20 KiB instead of 256.
     let result = deflateInit2_(
       &stream, Z_BEST_SPEED, Z_DEFLATED, 11, 1, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
@@ -74,7 +74,7 @@ final class HeaderDeflater {
 
   deinit { deflateEnd(&stream) }
 
-  func deflate(_ block: ByteBuffer) throws(SPDYError) -> ByteBuffer {
+  package func deflate(_ block: ByteBuffer) throws(SPDYError) -> ByteBuffer {
     var input = [UInt8](block.readableBytesView)
     // What was not compressed at all has five bytes more in every block of deflate's.
     var output = [UInt8](repeating: 0, count: input.count * 2 + 64)

@@ -1,9 +1,9 @@
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// What came from the client for one stream and was not taken yet: bounded, so that a reader that is slow makes the client
 /// wait and nothing else grow. One task puts, one takes; the cancellation of either closes it.
-final class Inbox: Sendable {
+package final class Inbox: Sendable {
   private struct State {
     var queue = CircularBuffer<ByteBuffer>()
     var charge = 0
@@ -18,8 +18,10 @@ final class Inbox: Sendable {
   private static let overhead = 256
   private let state = Mutex(State())
 
+  package init() {}
+
   /// Waits while the inbox is full; forgets the bytes when it is closed.
-  func put(_ bytes: ByteBuffer) async {
+  package func put(_ bytes: ByteBuffer) async {
     guard bytes.readableBytes > 0 else { return }
     // A slice keeps all of the block alive that it was read into.
     let entry = bytes.storageCapacity > 2 * bytes.readableBytes ? ByteBuffer(bytes: bytes.readableBytesView) : bytes
@@ -46,7 +48,7 @@ final class Inbox: Sendable {
   }
 
   /// - Returns: nil at the end, and when it is closed.
-  func next() async -> ByteBuffer? {
+  package func next() async -> ByteBuffer? {
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let (putter, answer) = state.withLock { state -> (CheckedContinuation<Void, Never>?, ByteBuffer??) in
@@ -69,7 +71,7 @@ final class Inbox: Sendable {
   }
 
   /// Nothing more comes; what is there can be taken.
-  func finish() {
+  package func finish() {
     let taker = state.withLock { state in
       state.isFinished = true
       defer { state.taker = nil }
@@ -79,7 +81,7 @@ final class Inbox: Sendable {
   }
 
   /// Nobody takes any more: what is there and what comes is forgotten.
-  func close() {
+  package func close() {
     let (putter, taker) = state.withLock { state in
       state.isClosed = true
       state.queue.removeAll()

@@ -1,7 +1,7 @@
-import NIOCore
+package import NIOCore
 
 /// Frames of SPDY/3.1, as far as the peers send them (CRI.md 5.2).
-enum SPDYFrame: Hashable {
+package enum SPDYFrame: Hashable {
   case synStream(stream: UInt32, headers: SPDYHeaders, isLast: Bool)
   case synReply(stream: UInt32, headers: SPDYHeaders, isLast: Bool)
   case reset(stream: UInt32, status: UInt32)
@@ -14,37 +14,40 @@ enum SPDYFrame: Hashable {
   /// SETTINGS, WINDOW_UPDATE, and what is no frame of ours.
   case ignored(type: UInt16)
 
-  enum Kind {
-    static let synStream: UInt16 = 1, synReply: UInt16 = 2, reset: UInt16 = 3, settings: UInt16 = 4, ping: UInt16 = 6
-    static let goAway: UInt16 = 7, headers: UInt16 = 8, windowUpdate: UInt16 = 9
+  package enum Kind {
+    package static let synStream: UInt16 = 1, synReply: UInt16 = 2, reset: UInt16 = 3, settings: UInt16 = 4,
+      ping: UInt16 = 6
+    package static let goAway: UInt16 = 7, headers: UInt16 = 8, windowUpdate: UInt16 = 9
   }
 
-  enum ResetStatus {
-    static let protocolError: UInt32 = 1, invalidStream: UInt32 = 2, refusedStream: UInt32 = 3, cancel: UInt32 = 5
+  package enum ResetStatus {
+    package static let protocolError: UInt32 = 1, invalidStream: UInt32 = 2, refusedStream: UInt32 = 3,
+      cancel: UInt32 = 5
   }
 
-  static let version: UInt16 = 3
+  package static let version: UInt16 = 3
   /// FLAG_FIN.
-  static let last: UInt8 = 1
+  package static let last: UInt8 = 1
   /// Stream and ping identifiers have 31 bits.
-  static let identifiers: UInt32 = 0x7fff_ffff
+  package static let identifiers: UInt32 = 0x7fff_ffff
 }
 
 /// Makes frames. Those with headers must be written in the order in which they were made.
-struct SPDYEncoder {
+package struct SPDYEncoder {
   private let deflater: HeaderDeflater
 
   /// - Throws: when there is no memory.
-  init() throws(SPDYError) { deflater = try HeaderDeflater() }
+  package init() throws(SPDYError) { deflater = try HeaderDeflater() }
 
-  func synReply(_ stream: UInt32, _ headers: SPDYHeaders = .init()) throws(SPDYError) -> ByteBuffer {
+  package func synReply(_ stream: UInt32, _ headers: SPDYHeaders = .init()) throws(SPDYError) -> ByteBuffer {
     var body = ByteBuffer(integer: stream)
     body.writeImmutableBuffer(try deflater.deflate(headers.block))
     return Self.control(SPDYFrame.Kind.synReply, body)
   }
 
-  /// As clients send it; for tests.
-  func synStream(_ stream: UInt32, _ headers: SPDYHeaders, isLast: Bool = false) throws(SPDYError) -> ByteBuffer {
+  /// As clients send it.
+  package func synStream(_ stream: UInt32, _ headers: SPDYHeaders, isLast: Bool = false) throws(SPDYError) -> ByteBuffer
+  {
     var body = ByteBuffer(integer: stream)
     body.writeInteger(UInt32(0))  // associated with no other stream
     body.writeInteger(UInt16(0))  // priority, slot
@@ -52,16 +55,16 @@ struct SPDYEncoder {
     return Self.control(SPDYFrame.Kind.synStream, body, flags: isLast ? SPDYFrame.last : 0)
   }
 
-  static func reset(_ stream: UInt32, _ status: UInt32) -> ByteBuffer {
+  package static func reset(_ stream: UInt32, _ status: UInt32) -> ByteBuffer {
     var body = ByteBuffer(integer: stream)
     body.writeInteger(status)
     return control(SPDYFrame.Kind.reset, body)
   }
 
-  static func ping(_ id: UInt32) -> ByteBuffer { control(SPDYFrame.Kind.ping, ByteBuffer(integer: id)) }
+  package static func ping(_ id: UInt32) -> ByteBuffer { control(SPDYFrame.Kind.ping, ByteBuffer(integer: id)) }
 
   /// - Parameter bytes: fewer than 2^24.
-  static func data(_ stream: UInt32, _ bytes: ByteBuffer, isLast: Bool = false) -> ByteBuffer {
+  package static func data(_ stream: UInt32, _ bytes: ByteBuffer, isLast: Bool = false) -> ByteBuffer {
     var frame = ByteBuffer()
     frame.reserveCapacity(8 + bytes.readableBytes)
     frame.writeInteger(stream)
@@ -70,7 +73,7 @@ struct SPDYEncoder {
     return frame
   }
 
-  static func control(_ kind: UInt16, _ body: ByteBuffer, flags: UInt8 = 0) -> ByteBuffer {
+  package static func control(_ kind: UInt16, _ body: ByteBuffer, flags: UInt8 = 0) -> ByteBuffer {
     var frame = ByteBuffer()
     frame.reserveCapacity(8 + body.readableBytes)
     frame.writeInteger(0x8000 | SPDYFrame.version)

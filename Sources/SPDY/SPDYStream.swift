@@ -1,21 +1,23 @@
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// The client has reset the stream, or this side has.
-struct StreamIsReset: Error, CustomStringConvertible {
-  var description: String { "the client has reset the stream" }
+package struct StreamIsReset: Error, CustomStringConvertible {
+  package init() {}
+
+  package var description: String { "the client has reset the stream" }
 }
 
 /// Writes a frame, and waits while the client does not read.
-typealias FrameWriter = @Sendable (ByteBuffer) async throws -> Void
+package typealias FrameWriter = @Sendable (ByteBuffer) async throws -> Void
 
 /// One stream that the client has opened.
-final class SPDYStream: Sendable {
-  let id: UInt32
+package final class SPDYStream: Sendable {
+  package let id: UInt32
   /// What the client sends on it.
-  let inbox = Inbox()
+  package let inbox = Inbox()
   /// Happens when either side resets it.
-  let isReset = Once()
+  package let isReset = Once()
 
   private enum Phase { case open, finished, reset }
   private let phase = Mutex(Phase.open)
@@ -25,14 +27,14 @@ final class SPDYStream: Sendable {
   private static let frameSize = 32 << 10
 
   /// - Parameter onEnd: called when this side has ended its half, or with true the whole.
-  init(id: UInt32, write: @escaping FrameWriter, onEnd: @escaping @Sendable (UInt32, Bool) -> Void) {
+  package init(id: UInt32, write: @escaping FrameWriter, onEnd: @escaping @Sendable (UInt32, Bool) -> Void) {
     self.id = id
     self.write = write
     self.onEnd = onEnd
   }
 
   /// - Throws: ``StreamIsReset``; what the connection fails with.
-  func send(_ bytes: ByteBuffer) async throws {
+  package func send(_ bytes: ByteBuffer) async throws {
     var bytes = bytes
     while let piece = bytes.readSlice(length: min(bytes.readableBytes, Self.frameSize)), piece.readableBytes > 0 {
       guard phase.withLock({ $0 == .open }) else { throw StreamIsReset() }
@@ -42,7 +44,7 @@ final class SPDYStream: Sendable {
 
   /// Ends this side's half; idempotent.
   /// - Throws: what the connection fails with.
-  func finish() async throws {
+  package func finish() async throws {
     let isFirst = phase.withLock { phase in
       guard phase == .open else { return false }
       phase = .finished
@@ -54,7 +56,7 @@ final class SPDYStream: Sendable {
   }
 
   /// Ends both halves at once; idempotent.
-  func reset(_ status: UInt32 = SPDYFrame.ResetStatus.cancel) async throws {
+  package func reset(_ status: UInt32 = SPDYFrame.ResetStatus.cancel) async throws {
     guard abandon() else { return }
     try await write(SPDYEncoder.reset(id, status))
     onEnd(id, true)
@@ -63,7 +65,7 @@ final class SPDYStream: Sendable {
   /// The client has reset it, or is gone.
   /// - Returns: false when that was known.
   @discardableResult
-  func abandon() -> Bool {
+  package func abandon() -> Bool {
     let isFirst = phase.withLock { phase in
       defer { phase = .reset }
       return phase != .reset
