@@ -12,13 +12,17 @@ class Swiftlet:
     """The client with its environment set for one daemon."""
 
     def __init__(self, program: pathlib.Path, daemon, directory: pathlib.Path):
-        self.program, self.directory = program, directory
+        self.program, self.directory, self.node = program, directory, daemon.node
         self.environment = {**os.environ, "SWIFTLET_SOCKET": str(daemon.socket)}
         self.environment.pop("CONTAINER_RUNTIME_ENDPOINT", None)
 
     def run(self, *arguments: str, **more) -> subprocess.CompletedProcess:
-        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60,
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60,
                               env=self.environment, **more)
+
+    def command(self, *arguments: str) -> list[str]:
+        """On the node, where the daemon's streaming server listens."""
+        return self.node.inside.command(str(self.program), *arguments)
 
     def __call__(self, *arguments: str, **more) -> str:
         done = self.run(*arguments, **more)

@@ -4,7 +4,9 @@ enum ArgumentOrder {
   private static let common = ["--socket", "--runtime-endpoint", "-r", "--output", "-o"]
 
   /// Options without a value of the commands that `terminated` looks at.
-  private static let flags = ["--host-network", "--privileged", "--help", "-h"]
+  private static let flags = [
+    "--host-network", "--privileged", "--rm", "--stdin", "--tty", "-i", "-t", "-it", "-ti", "--help", "-h",
+  ]
 
   static func normalise(_ arguments: [String]) -> [String] { terminated(commandFirst(arguments)) }
 

@@ -1,7 +1,6 @@
 import ArgumentParser
 import CRIProtocol
 import Glibc
-import SwiftProtobuf
 
 struct Logs: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Prints the output of a pod's containers.")
@@ -71,47 +70,4 @@ struct Logs: AsyncParsableCommand {
 
 extension String {
   func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
-}
-
-struct Exec: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Runs a command in a container and exits with its status.",
-    discussion: "Without a terminal and without standard input for now: `swiftlet exec web -- ls -l /`.")
-
-  @Argument(help: "A container, or a pod that has only one.")
-  var target: String
-
-  @Argument(parsing: .postTerminator, help: "The command and its arguments.")
-  var command: [String] = []
-
-  @Option(help: ArgumentHelp("Seconds after which the command is killed.", valueName: "seconds"))
-  var timeout: Int64 = 0
-
-  @OptionGroup var global: GlobalOptions
-
-  func validate() throws {
-    if command.isEmpty { throw ValidationError("what is to be run? swiftlet exec POD -- COMMAND") }
-    if timeout < 0 { throw ValidationError("--timeout must not be negative") }
-  }
-
-  func run() async throws {
-    let response = try await global.withRuntime { connection in
-      let inventory = try await Inventory.load(connection)
-      let container = try inventory.findContainer(target)
-      let request = Runtime_V1_ExecSyncRequest.with {
-        $0.containerID = container.id
-        $0.cmd = command
-        $0.timeout = timeout
-      }
-      return try await connection.call(
-        "run \(command.joined(separator: " ")) in \(inventory.name(of: container))",
-        deadline: timeout > 0 ? .seconds(timeout + 10) : nil
-      ) { connection, options in
-        try await connection.runtime.execSync(request, options: options)
-      }
-    }
-    Terminal.write(Array(response.stdout), to: 1)
-    Terminal.write(Array(response.stderr), to: 2)
-    if response.exitCode != 0 { throw ExitCode(response.exitCode) }
-  }
 }

@@ -4,7 +4,8 @@ import RuntimeModel
 
 struct Run: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Starts a pod of one container; prints the container's id.")
+    abstract: "Starts a pod of one container; prints the container's id.",
+    discussion: "`swiftlet run -it --rm busybox -- sh` for a shell in a pod of its own.")
 
   @Argument(help: "The container's image.")
   var image: String
@@ -48,11 +49,20 @@ struct Run: AsyncParsableCommand {
   @Flag(help: "Give the container all the node's privileges.")
   var privileged = false
 
+  @Flag(help: "Remove the pod when its container has ended; needs -i.")
+  var rm = false
+
+  @OptionGroup var session: SessionOptions
   @OptionGroup var directories: DirectoryOptions
   @OptionGroup var global: GlobalOptions
 
+  func validate() throws {
+    if rm, !session.input { throw ValidationError("--rm is for a container that is waited for: with -i") }
+  }
+
   func run() async throws {
-    let pod = try manifest()
+    let terminal = session.usableTerminal()
+    let pod = try manifest(terminal: terminal)
     let outcome = try await global.withRuntime { connection in
       let inventory = try await Inventory.load(connection)
       if let present = inventory.sandboxes.first(where: { $0.qualifiedName == pod.qualifiedName }) {
@@ -65,11 +75,40 @@ struct Run: AsyncParsableCommand {
       return try await PodPlayer(connection: connection, terminal: .current)
         .start(pod, directories.plan(), manifest: nil)
     }
-    Terminal.current.data(outcome.containers.first?.id ?? "")
+    let id = outcome.containers.first?.id ?? ""
+    guard session.input else { return Terminal.current.data(id) }
+    let code = try await attach(to: id, of: outcome, terminal: terminal)
+    if code != 0 { throw ExitCode(code) }
+  }
+
+  /// Stays until the container has ended, or the person has left it.
+  private func attach(to id: String, of outcome: PodPlayer.Outcome, terminal: Bool) async throws -> Int32 {
+    try await global.withRuntime { connection in
+      let pod = outcome.pod.qualifiedName
+      if terminal { Terminal.current.note("If there is no prompt, press Enter. Ctrl-P Ctrl-Q leaves it running.") }
+      let session = ContainerSession(connection: connection, id: id, name: "\(pod)/\(outcome.pod.name)")
+      let attached = Task { try await session.attach(input: true, terminal: terminal) }
+      let result = await withTaskCancellationHandler {
+        await attached.result
+      } onCancel: {
+        attached.cancel()
+      }
+      // In a task of its own: this one may have been cancelled.
+      if rm { try await Task { try await remove(outcome.sandbox.id, connection) }.value }
+      return try result.get()
+    }
+  }
+
+  private func remove(_ id: String, _ connection: RuntimeConnection) async throws {
+    let inventory = try await Inventory.load(connection)
+    guard let sandbox = inventory.sandboxes.first(where: { $0.id == id }) else { return }
+    let life = PodLife(connection: connection)
+    try await life.stop(sandbox, containers: inventory.containers(of: sandbox), grace: 0)
+    try await life.remove(sandbox)
   }
 
   /// The pod that the options describe.
-  func manifest() throws(ClientError) -> PodManifest {
+  func manifest(terminal: Bool = false) throws(ClientError) -> PodManifest {
     let name = name ?? Self.generatedName(image)
     if let trouble = Names.labelTrouble(name) ?? Names.labelTrouble(namespace) {
       throw ClientError(.usage, "cannot run \(image)", why: trouble)
@@ -86,6 +125,9 @@ struct Run: AsyncParsableCommand {
       milliCPU: try Self.quantity(cpus, "--cpus")?.milliCPU, memoryBytes: try Self.quantity(memory, "--memory")?.units)
     if let user { (container.security.runAsUser, container.security.runAsGroup) = try Self.user(user) }
     container.security.privileged = privileged
+    container.stdin = session.input
+    container.stdinOnce = session.input
+    container.tty = terminal
     var pod = PodManifest(name: name, namespace: namespace, containers: [])
     for (index, text) in volumes.enumerated() {
       let (source, mount) = try Self.volume(text, name: "volume-\(index)")

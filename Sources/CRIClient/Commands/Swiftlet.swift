@@ -13,15 +13,18 @@ struct Swiftlet: AsyncParsableCommand {
       Pods and containers go by name, namespace/pod/container or as much of it as is unique, or by the beginning of
       their id. Data goes to standard output, everything else to standard error.
 
-      Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out, 5 runtime not reached; exec passes the
-      command's own status on.
+      Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out, 5 runtime not reached; exec, attach
+      and run -i pass the command's own status on.
       """,
     version: "swiftlet \(version)",
     groupedSubcommands: [
       CommandGroup(name: "Pods", subcommands: [Play.self, Down.self, Run.self, Pods.self]),
       CommandGroup(
         name: "Containers",
-        subcommands: [Ps.self, Stats.self, Logs.self, Exec.self, Stop.self, Remove.self, Inspect.self]),
+        subcommands: [
+          Ps.self, Stats.self, Logs.self, Exec.self, Attach.self, PortForward.self, Stop.self, Remove.self,
+          Inspect.self,
+        ]),
       CommandGroup(name: "Images", subcommands: [Pull.self, Load.self, Images.self, RemoveImage.self]),
       CommandGroup(name: "Runtime", subcommands: [Net.self, VersionCommand.self, RuntimeStatus.self, Doctor.self]),
     ])

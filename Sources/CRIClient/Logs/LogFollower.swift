@@ -1,4 +1,5 @@
 import CRIProtocol
+import Foundation
 import Glibc
 import SwiftProtobuf
 

@@ -1,0 +1,195 @@
+"""`swiftlet exec -it`, `attach`, `run -it` and `port-forward` as a person uses them: at a terminal, and in a pipe."""
+
+import concurrent.futures
+import signal
+import socket
+import subprocess
+import termios
+
+import pytest
+
+from lib import streams, wait
+from lib.cri import SLEEPER
+from lib.swiftlet import Swiftlet
+from lib.terminal import Session
+
+PROMPT = "/ # "
+
+
+@pytest.fixture(scope="module", autouse=True)
+def listening(shared):
+    """The streaming server listens from its first URL on; the census of the first case must not count that."""
+    streams.listening(shared)
+
+
+@pytest.fixture
+def swiftlet(programs, daemon, tmp_path):
+    return Swiftlet(programs / "swiftlet", daemon, tmp_path)
+
+
+@pytest.fixture
+def at_terminal(swiftlet):
+    sessions = []
+
+    def start(*arguments: str, **more) -> Session:
+        sessions.append(Session(swiftlet.command(*arguments), swiftlet.environment, **more))
+        return sessions[-1]
+    yield start
+    for session in sessions:
+        session.close()
+
+
+def test_a_shell_at_the_terminal(at_terminal, pod):
+    container = pod.run(SLEEPER)
+    session = at_terminal("exec", "-it", container.id, "sh", rows=31, columns=97)
+    before = session.settings()
+    session.until(PROMPT)
+    assert not session.settings()[3] & (termios.ICANON | termios.ECHO), "each key goes to the other side as it is"
+    session.type("echo $((6*7)) $TERM; tty\r")
+    assert "42 xterm" in session.until("/dev/pts/")
+    session.type("stty size\r")
+    session.until("31 97")
+    session.resize(40, 120)
+    session.type("stty size\r")
+    session.until("40 120")
+    session.type("exit 23\r")
+    assert session.ends() == 23
+    assert session.settings() == before, "the terminal is as it was"
+
+
+def test_keys_leave_a_session_and_the_command_runs_on(at_terminal, swiftlet, pod):
+    container = pod.run(SLEEPER)
+    session = at_terminal("exec", "-it", container.id, "--", "sh", "-c", "trap '' HUP; echo up; exec sleep 77777")
+    session.until("up")
+    session.type("\x10\x11")
+    assert session.ends() == 0
+    assert "runs on" in session.seen.decode()
+    assert "sleep 77777" in swiftlet("exec", container.id, "--", "ps", "-o", "args")
+
+
+def test_a_pipe_into_a_command_and_out_of_it(swiftlet, pod):
+    container = pod.run(SLEEPER)
+    text = "".join(f"line {number}\n" for number in range(20_000))
+    done = swiftlet.run("exec", "-i", container.id, "--", "sh", "-c", "wc -l; echo done >&2; exit 9", input=text)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (9, "20000", "done\n")
+    assert swiftlet("exec", "-i", container.id, "cat", input=text) == text
+
+
+def test_a_terminal_for_a_script_is_a_warning(swiftlet, pod):
+    container = pod.run(SLEEPER)
+    done = swiftlet.run("exec", "-it", container.id, "--", "sh", "-c", "[ -t 1 ] || echo none", input="")
+    assert (done.returncode, done.stdout) == (0, "none\n") and "no terminal" in done.stderr
+
+
+def test_a_command_that_is_not_there(swiftlet, pod):
+    container = pod.run(SLEEPER)
+    assert "/no/such" in swiftlet.refused(1, "exec", container.id, "--", "/no/such")
+
+
+def test_attach_shows_what_comes_and_passes_the_status_on(at_terminal, pod):
+    container = pod.run(["sh", "-c", "while read line; do echo got $line; [ $line = end ] && exit 5; done"],
+                        stdin=True, stdin_once=True)
+    session = at_terminal("attach", "-i", container.id)
+    session.type("one\n")
+    session.until("got one")
+    session.type("end\n")
+    session.until("got end")
+    assert session.ends() == 5
+
+
+def test_run_for_a_shell_leaves_nothing(at_terminal, swiftlet):
+    session = at_terminal("run", "-it", "--rm", "--name", "shell", "--log-root", str(swiftlet.directory / "logs"),
+                          "--volume-root", str(swiftlet.directory / "volumes"), "busybox", "--", "sh")
+    session.until("press Enter")
+    session.type("\r")
+    session.until(PROMPT)
+    session.type("hostname; exit 7\r")
+    session.until("shell")
+    assert session.ends(20) == 7
+    assert swiftlet.json("pods") == []
+    assert not list((swiftlet.directory / "logs").iterdir())
+
+
+PAGE = "a page of the pod"
+
+
+@pytest.fixture
+def forwarding(swiftlet, daemon):
+    """Starts `port-forward`, and gives the process and the port on the node that it says."""
+    running = []
+
+    def start(*arguments: str):
+        process = subprocess.Popen(swiftlet.command("port-forward", *arguments), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, env=swiftlet.environment)
+        running.append(process)
+        words = process.stdout.readline()
+        assert words.startswith("Forwarding from 127.0.0.1:"), words + process.stderr.read()
+        return process, int(words.split(":")[1].split()[0])
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_a_port_of_a_pod_on_this_node(forwarding, daemon, pod):
+    pod.run(["sh", "-c", f"mkdir /w; echo {PAGE} > /w/index.html; exec httpd -f -p 127.0.0.1:8080 -h /w"])
+    process, port = forwarding(pod.id, ":8080")
+    pages = []
+    wait.until(lambda: pages.append(fetch(daemon, port)) or pages[-1], "the page")
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        pages = list(threads.map(lambda _: fetch(daemon, port), range(24)))
+    assert all(PAGE in page for page in pages)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+
+
+def test_each_direction_of_a_forwarded_connection_ends_by_itself(forwarding, daemon, pod):
+    """The far side answers only once it has seen the end of what it was told."""
+    pod.run(["sh", "-c", "exec nc -l -p 8081 -e sh -c 'sort; echo last'"])
+    _, port = forwarding(pod.id, ":8081")
+
+    def ask() -> bytes:
+        with daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5)) as connection:
+            connection.sendall(b"b\na\n")
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(4096), b""))
+    answers = []
+    wait.until(lambda: answers.append(ask()) or answers[-1], "an answer")
+    assert answers[-1] == b"a\nb\nlast\n"
+
+
+def test_a_port_that_nobody_has(forwarding, daemon, pod):
+    pod.run(SLEEPER)
+    process, port = forwarding(pod.id, ":9")
+    with daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5)) as connection:
+        assert connection.recv(1) == b""
+    assert "port 9" in process.stderr.readline()
+    assert process.poll() is None, "the next connection may be luckier"
+
+
+def test_the_pod_goes_while_its_port_is_forwarded(forwarding, daemon, pod):
+    pod.run(SLEEPER)
+    process, port = forwarding(pod.id, ":80")
+    pod.remove()
+    with daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5)) as connection:
+        assert connection.recv(1) == b""
+    assert "port 80" in process.stderr.readline()
+
+
+@pytest.mark.parametrize("port", ["http", "0", "1:2:3", "65536", "70000:1", ":0", "5:"])
+def test_what_is_no_port(swiftlet, pod, port):
+    assert "port" in swiftlet.refused(2, "port-forward", pod.id, port)
+
+
+def test_a_local_port_that_is_taken(forwarding, swiftlet, pod):
+    _, port = forwarding(pod.id, ":80")
+    assert "another local port" in swiftlet.refused(1, "port-forward", pod.id, f"{port}:80")
+
+
+def fetch(daemon, port: int) -> str:
+    try:
+        return daemon.node.inside.fetch("127.0.0.1", port)
+    except OSError:
+        return ""
