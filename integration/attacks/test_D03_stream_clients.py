@@ -46,7 +46,8 @@ def flat(daemon, running):
 @pytest.mark.parametrize("kind", [SpdyCommand, WebSocketCommand])
 def test_a_missing_program_with_a_terminal_that_is_resized(flat, running, daemon, kind):
     def body() -> None:
-        command = kind(daemon.node.inside, exec_url(running, "/none", stdin=True, tty=True), roles(stdin=True, tty=True))
+        url = exec_url(running, "/none", stdin=True, tty=True)
+        command = kind(daemon.node.inside, url, roles(stdin=True, tty=True))
         for width in range(1, 5):
             command.resize(width, 10)
         command.vanish()

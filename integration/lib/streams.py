@@ -161,7 +161,8 @@ def exec_url(container, *command: str, stdin=False, stdout=True, stderr=True, tt
 
 
 def attach_url(container, stdin=False, stdout=True, stderr=True, tty=False) -> str:
-    request = pb.AttachRequest(container_id=container.id, stdin=stdin, stdout=stdout, stderr=stderr and not tty, tty=tty)
+    request = pb.AttachRequest(container_id=container.id, stdin=stdin, stdout=stdout, stderr=stderr and not tty,
+                               tty=tty)
     return container.client.call("Attach", request).url
 
 
