@@ -155,13 +155,27 @@ struct ContainerExec: Sendable {
     }
   }
 
+  /// Kills until the leaf is gone. A shim that is late begins the command after the first look, and does not learn that
+  /// nobody waits for it; once the leaf is gone it cannot.
+  private static func clear(_ leaf: Cgroup) throws(SystemCallError) {
+    let end = ContinuousClock.now + .seconds(10)
+    while true {
+      try leaf.kill()
+      do {
+        return try leaf.remove(deadline: .milliseconds(200))
+      } catch {
+        guard ContinuousClock.now < end else { throw error }
+      }
+    }
+  }
+
   /// Off the caller's path: the container's own removal takes a leaf along that is still there.
   private func discard(_ leaf: Cgroup, killing: Bool) {
     Task { [daemon] in
       do {
         try await daemon.threads.run {
-          if killing { try leaf.kill() }
-          try leaf.remove(deadline: .seconds(2))
+          guard killing else { return try leaf.remove(deadline: .seconds(2)) }
+          try Self.clear(leaf)
         }
       } catch {
         daemon.logger.debug("an exec's cgroup is still there", metadata: ["error": "\(error)"])
