@@ -10,9 +10,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lib import images, oci, wait  # noqa: E402
+from lib import images, oci, streams, wait  # noqa: E402
 from lib.census import Census  # noqa: E402
-from lib.cri import Client  # noqa: E402
+from lib.cri import SLEEPER, Client  # noqa: E402
 from lib.daemon import Daemon, binaries  # noqa: E402
 from lib.netns import Node  # noqa: E402
 from lib.registry import HostileRegistry, Registry  # noqa: E402
@@ -112,6 +112,49 @@ def victim(programs, archives):
     yield daemon
     daemon.close()
     node.close()
+
+
+@pytest.fixture
+def census(victim):
+    """The host before and after a case that kills the daemon."""
+    census = Census(victim)
+    before = census.take_host()
+    yield census
+    victim.client.remove_all()
+    census.settled(before)
+
+
+@pytest.fixture
+def running(pod):
+    """A container that sleeps."""
+    return pod.run(SLEEPER)
+
+
+@pytest.fixture(scope="module")
+def listening(shared):
+    """The streaming server listens from its first URL on; the census of the first case must not count that."""
+    streams.listening(shared)
+
+
+@pytest.fixture
+def space(daemon):
+    """Where the daemon's streaming server listens."""
+    return daemon.node.inside
+
+
+@pytest.fixture
+def execute(listening, running, space):
+    """Begins a command in a container, over SPDY or WebSocket."""
+    opened = []
+
+    def begin(kind, script: str, protocol: str | None = None, **wanted):
+        url = streams.exec_url(running, "sh", "-c", script, **wanted)
+        opened.append(kind(space, url, streams.roles(**wanted), *([] if protocol is None else [protocol])))
+        return opened[-1]
+
+    yield begin
+    for command in opened:
+        command.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from lib import streams, wait
+from lib import wait
 from lib.cri import SLEEPER
 from lib.swiftlet import Swiftlet
 from lib.terminal import Session
@@ -16,10 +16,7 @@ from lib.terminal import Session
 PROMPT = "/ # "
 
 
-@pytest.fixture(scope="module", autouse=True)
-def listening(shared):
-    """The streaming server listens from its first URL on; the census of the first case must not count that."""
-    streams.listening(shared)
+pytestmark = pytest.mark.usefixtures("listening")
 
 
 @pytest.fixture

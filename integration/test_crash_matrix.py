@@ -29,16 +29,12 @@ REMOVE = ["remove.record", "remove.answer"]
 def census(victim):
     """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""
     census = Census(victim)
-    before = take(census)
+    before = census.take_host()
     yield census
     left = victim.client.pods()
     victim.client.remove_all()
     census.settled(before)
     assert not left
-
-
-def take(census: Census) -> dict:
-    return {name: found for name, found in census.take().items() if name != "descriptors"}
 
 
 def armed(daemon, points: str) -> None:
@@ -149,7 +145,7 @@ def test_a_step_that_fails_leaves_nothing(victim, census):
     cri = victim.client
     for points, code, words in ERRORS:
         armed(victim, points)
-        before = take(census)
+        before = census.take_host()
         open_then = None
         for _ in range(2):
             refused = cri.refused("RunPodSandbox", config=config(victim))
@@ -218,7 +214,7 @@ def test_death_with_a_warm_pool(make_daemon):
     def count() -> dict:
         """Names follow from addresses, which go round."""
         wait.until(lambda: len(links()) == size, "full pool")
-        return {name: found.total() for name, found in take(Census(daemon)).items()}
+        return {name: found.total() for name, found in Census(daemon).take_host().items()}
 
     before = count()
     for place, visit in (("net.attach.veth", size + 1), ("net.attach.inside", size + 1), ("net.attach.host", 1),

@@ -11,11 +11,6 @@ from lib.failpoints import Call
 from lib.stubs import pb
 
 
-@pytest.fixture
-def running(pod):
-    return pod.run(SLEEPER)
-
-
 def test_output_comes_back_byte_for_byte(running):
     answer = running.execute("sh", "-c", "echo -n hello; printf 'no\\0newline\\377' >&2")
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"hello", b"no\0newline\xff", 0)

@@ -14,20 +14,6 @@ from lib.stubs import pb
 STATE = grpc.StatusCode.FAILED_PRECONDITION
 
 
-@pytest.fixture
-def census(victim):
-    """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""
-    census = Census(victim)
-
-    def take() -> dict:
-        return {name: found for name, found in census.take().items() if name != "descriptors"}
-
-    before = take()
-    yield census
-    victim.client.remove_all()
-    census.settled(before)
-
-
 def programs_of(census: Census) -> list[str]:
     """What runs beside shim and pause."""
     own = ("swiftlet-shim", "swiftlet-pause")

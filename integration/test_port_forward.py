@@ -12,10 +12,7 @@ from lib.stubs import pb
 
 
 
-@pytest.fixture(scope="module", autouse=True)
-def listening(shared):
-    """The server listens from its first URL on; the census of the first case must not count that."""
-    streams.listening(shared)
+pytestmark = pytest.mark.usefixtures("listening")
 
 
 class Echo:

@@ -24,20 +24,6 @@ DEAF = ["sleep", "100000"]  # as process 1 is to TERM
 LOST = (pb.CONTAINER_EXITED, 255, "Unknown")
 
 
-@pytest.fixture
-def census(victim):
-    """Equal before and after the case, but for the daemon's own descriptors: it is another process then."""
-    census = Census(victim)
-
-    def take() -> dict:
-        return {name: found for name, found in census.take().items() if name != "descriptors"}
-
-    before = take()
-    yield census
-    victim.client.remove_all()
-    census.settled(before)
-
-
 def running(census: Census) -> list[str]:
     return sorted(name for _, name, state in census.owned() if state != "Z")
 

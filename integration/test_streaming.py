@@ -2,49 +2,18 @@
 
 import pytest
 
-from lib import spdy, streams, wait
+from lib import spdy, wait
 from lib.cri import SLEEPER
 from lib.streams import SpdyCommand, WebSocketCommand, attach_url, exec_url, roles
 from lib.stubs import pb
 
+pytestmark = pytest.mark.usefixtures("listening")
 # One of each transport, and every sub-protocol.
 TRANSPORTS = [SpdyCommand, WebSocketCommand]
 PROTOCOLS = [(SpdyCommand, "v4.channel.k8s.io"), (SpdyCommand, "v3.channel.k8s.io"), (SpdyCommand, "v2.channel.k8s.io"),
              (SpdyCommand, "channel.k8s.io"), (WebSocketCommand, "v5.channel.k8s.io"),
              (WebSocketCommand, "v4.channel.k8s.io"), (WebSocketCommand, "v4.base64.channel.k8s.io"),
              (WebSocketCommand, "channel.k8s.io"), (WebSocketCommand, "base64.channel.k8s.io"), (WebSocketCommand, "")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def listening(shared):
-    """The server listens from its first URL on; the census of the first case must not count that."""
-    streams.listening(shared)
-
-
-@pytest.fixture
-def running(pod):
-    return pod.run(SLEEPER)
-
-
-@pytest.fixture
-def space(daemon):
-    """Where the server listens."""
-    return daemon.node.inside
-
-
-@pytest.fixture
-def execute(running, space):
-    """Begins a command in the container."""
-    opened = []
-
-    def begin(kind, script: str, protocol: str | None = None, **wanted):
-        url = exec_url(running, "sh", "-c", script, **wanted)
-        opened.append(kind(space, url, roles(**wanted), *([] if protocol is None else [protocol])))
-        return opened[-1]
-
-    yield begin
-    for command in opened:
-        command.close()
 
 
 @pytest.mark.parametrize("kind, protocol", PROTOCOLS)

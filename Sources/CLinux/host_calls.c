@@ -1,5 +1,6 @@
 #define _GNU_SOURCE 1
 #include "host_calls.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,26 +107,11 @@ int clinux_host_set_pipe_capacity(int pipe, int bytes) { return result(fcntl(pip
 int clinux_host_socketpair(int ends[2]) { return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)); }
 
 int clinux_host_take_descriptor(int socket, int *descriptor) {
-  char byte;
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } control;
-  struct iovec vector = {.iov_base = &byte, .iov_len = 1};
-  struct msghdr message = {
-      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-  *descriptor = -1;
-  ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  if (got <= 0) return result(got);
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
-    memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
-  return 1;
+  return clinux_take_descriptor(socket, descriptor);
 }
 
 int clinux_host_resize_terminal(int terminal, uint16_t width, uint16_t height) {
-  struct winsize size = {.ws_col = width, .ws_row = height};
-  return result(ioctl(terminal, TIOCSWINSZ, &size));
+  return clinux_resize_terminal(terminal, width, height);
 }
 
 int clinux_host_set_nonblocking(int descriptor) { return result(fcntl(descriptor, F_SETFL, O_NONBLOCK)); }

@@ -12,9 +12,7 @@ from lib.streams import SpdyCommand, WebSocketCommand, attach_url, exec_url, rol
 ROUNDS = 5000 if FULL else 60
 
 
-@pytest.fixture(scope="module", autouse=True)
-def listening(shared):
-    streams.listening(shared)
+pytestmark = pytest.mark.usefixtures("listening")
 
 
 @pytest.fixture

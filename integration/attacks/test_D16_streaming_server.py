@@ -13,38 +13,9 @@ from lib.rounds import FULL
 from lib.streams import SpdyCommand, WebSocketCommand, exec_url, roles
 from lib.stubs import pb
 
+pytestmark = pytest.mark.usefixtures("listening")
 MIB = 1 << 20
 V4 = "v4.channel.k8s.io"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def listening(shared):
-    streams.listening(shared)
-
-
-@pytest.fixture
-def running(pod):
-    return pod.run(SLEEPER)
-
-
-@pytest.fixture
-def space(daemon):
-    return daemon.node.inside
-
-
-@pytest.fixture
-def execute(running, space):
-    """Begins a command in the container."""
-    opened = []
-
-    def begin(kind, script: str, protocol: str | None = None, **wanted):
-        url = exec_url(running, "sh", "-c", script, **wanted)
-        opened.append(kind(space, url, roles(**wanted), *([] if protocol is None else [protocol])))
-        return opened[-1]
-
-    yield begin
-    for command in opened:
-        command.close()
 
 
 def status(space, url: str, *protocols: str, **more) -> int:

@@ -41,6 +41,10 @@ class Census:
         }
         return {name: collections.Counter(found) for name, found in sections.items()}
 
+    def take_host(self) -> Snapshot:
+        """All but the daemon's own descriptors, for a case after which it is another process."""
+        return {name: found for name, found in self.take().items() if name != "descriptors"}
+
     def settled(self, before: Snapshot, deadline: float = DEADLINE) -> None:
         """AssertionError naming every difference that is still there at the deadline."""
         end, pause = time.monotonic() + deadline, 0.02
