@@ -156,10 +156,14 @@ def test_values_that_make_no_sense(pod, more, word):
     assert word in refused.text
 
 
-def test_a_windows_pod(cri):
-    config = pb.PodSandboxConfig(
-        metadata=pb.PodSandboxMetadata(name="w", namespace="n", uid="u"), windows=pb.WindowsPodSandboxConfig())
-    assert cri.refused("RunPodSandbox", config=config).code == INVALID
+def test_what_is_for_windows(cri, pod):
+    """Refused beside what is for Linux, too: nothing of a request is passed over in silence."""
+    refused = [
+        cri.refused("RunPodSandbox", config=cri.pod_config(windows=pb.WindowsPodSandboxConfig())),
+        pod.create_refused(["true"], windows=pb.WindowsContainerConfig()),
+    ]
+    for answer in refused:
+        assert answer.code == INVALID and "windows" in answer.text, answer
 
 
 def test_no_address_left(make_daemon):

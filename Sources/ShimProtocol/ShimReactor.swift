@@ -37,7 +37,7 @@ final class ShimReactor: Sendable {
 
   /// Asks for reports of room to send in addition, or no more.
   func watch(_ token: UInt64, descriptor: Int32, sending: Bool) throws(ConnectionEnd) {
-    try state.withLock { state throws(ConnectionEnd) in
+    _ = try state.withLock { state throws(ConnectionEnd) in
       try checked(clinux_host_epoll_change(state.epoll, descriptor, token, sending ? 1 : 0))
     }
   }

@@ -1,5 +1,3 @@
-package import RuntimeModel
-
 /// Where the server listens, and what it bears.
 package struct StreamingConfiguration: Sendable {
   /// An address of this node. Whoever can reach it and knows a token is in: there is no TLS.

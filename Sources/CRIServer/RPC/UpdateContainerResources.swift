@@ -9,7 +9,7 @@ extension RuntimeService {
     request: Runtime_V1_UpdateContainerResourcesRequest, context: ServerContext
   ) async throws -> Runtime_V1_UpdateContainerResourcesResponse {
     let container = try daemon.presentContainer(request.containerID)
-    guard request.hasLinux || !request.hasWindows else {
+    guard !request.hasWindows else {
       throw RuntimeError(.invalidArgument, "windows: this node runs Linux")
     }
     let update = ContainerUpdate(daemon: daemon, container: container)
