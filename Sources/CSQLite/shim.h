@@ -1,7 +1,4 @@
-// As CLinux has it: two modules must not see two definitions of one libc type.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
+// Without _GNU_SOURCE, as CNetlink says.
 #include <sqlite3.h>
 #include <sys/types.h>
 

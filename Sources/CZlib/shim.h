@@ -1,5 +1,2 @@
-// As CLinux has it: two modules must not see two definitions of one libc type.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
+// Without _GNU_SOURCE, as CNetlink says.
 #include <zlib.h>
