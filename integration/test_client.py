@@ -8,6 +8,9 @@ import pytest
 from lib import images, oci, wait
 from lib.swiftlet import Swiftlet
 
+# `exec` is a session with the streaming server.
+pytestmark = pytest.mark.usefixtures("listening")
+
 MANIFEST = """apiVersion: v1
 kind: Pod
 metadata:

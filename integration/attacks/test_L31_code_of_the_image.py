@@ -40,7 +40,7 @@ def planted(image, canary) -> str:
     return image(layer(canary), **CONFIG)
 
 
-def test_every_verb_leaves_the_canary_alone(cri, daemon, programs, planted, tmp_path):
+def test_every_verb_leaves_the_canary_alone(listening, cri, daemon, programs, planted, tmp_path):
     pod = cri.run_pod()
     container = pod.run(SLEEPER, image=planted, linux=security(run_as_username="alice"))
     assert container.shell("id -un") == "alice\n"

@@ -20,7 +20,7 @@ extension Daemon {
   }
 
   /// What every RPC passes through first.
-  package var interceptors: [any ServerInterceptor] { [ReadinessInterceptor(daemon: self)] }
+  package var interceptors: [any ServerInterceptor] { [DeadlineInterceptor(), ReadinessInterceptor(daemon: self)] }
 }
 
 /// Answers Unavailable until recovery has finished: kubelet retries that, and takes everything else as final.
