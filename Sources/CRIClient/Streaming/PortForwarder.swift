@@ -130,6 +130,7 @@ struct PortForwarder: Sendable {
     let text = await reading.value
     timer.cancel()
     // A person who closes a page half-way is no news.
-    if !text.isEmpty { terminal.note("\(pod) port \(port): \(text)") }
+    guard failure is StreamIsReset || !text.isEmpty else { return }
+    terminal.note("\(pod) port \(port): \(text.isEmpty ? "the runtime has reset the connection" : text)")
   }
 }
