@@ -173,6 +173,7 @@ def test_the_pod_goes_while_its_port_is_forwarded(forwarding, daemon, pod):
     pod.remove()
     with daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5)) as connection:
         assert connection.recv(1) == b""
+    assert "port 80" in said(process)
 
 
 @pytest.mark.parametrize("port", ["http", "0", "1:2:3", "65536", "70000:1", ":0", "5:"])
@@ -181,8 +182,10 @@ def test_what_is_no_port(swiftlet, pod, port):
 
 
 def test_a_local_port_that_is_taken(forwarding, swiftlet, pod):
+    """Alone, and behind one that is free."""
     _, port = forwarding(pod.id, ":80")
-    assert "another local port" in swiftlet.refused(1, "port-forward", pod.id, f"{port}:80")
+    for wanted in ([f"{port}:80"], [":81", f"{port}:80"]):
+        assert "another local port" in swiftlet.refused(1, "port-forward", pod.id, *wanted)
 
 
 def said(process, deadline: float = 15) -> str:

@@ -28,6 +28,8 @@ package func converse(
       }
       group.addTask {
         while let bytes = await data.inbox.next() { try await socket.send(bytes) }
+        // A reset empties the inbox, too, and must not look like an end.
+        guard !data.wasReset else { throw StreamIsReset() }
         await socket.sendEnd()
         return true
       }

@@ -62,7 +62,10 @@ package final class SPDYStream: Sendable {
     onEnd(id, true)
   }
 
-  /// The client has reset it, or is gone.
+  /// Whether it ended by a reset: what has come is not the whole then.
+  package var wasReset: Bool { phase.withLock { $0 == .reset } }
+
+  /// The other side has reset it, or is gone.
   /// - Returns: false when that was known.
   @discardableResult
   package func abandon() -> Bool {

@@ -25,21 +25,20 @@ struct PortForwarder: Sendable {
     at url: SessionURL, ports: [ForwardedPort], addresses: [String],
     listening: @Sendable (SocketAddress, ForwardedPort) -> Void
   ) async throws {
-    var listeners: [(Listener, ForwardedPort)] = []
-    for port in ports {
-      for listener in try await listen(port, addresses) {
-        listeners.append((listener, port))
-        if let address = listener.channel.localAddress { listening(address, port) }
-      }
-    }
     let connection = try await UpgradedConnection.open(url)
-    let client = try SPDYClient(connection.stream.channel)
     try await connection.stream.executeThenClose { inbound in
+      let client = try SPDYClient(connection.stream.channel)
       var pieces = inbound.makeAsyncIterator()
       let first = try await connection.upgrade(url, protocol: Self.version) { try await pieces.next() }
       try await withThrowingTaskGroup(of: Void.self) { group in
         defer { group.cancelAll() }
-        for (listener, port) in listeners { group.addTask { try await serve(listener, port, client) } }
+        for port in ports {
+          for listener in try await listen(port, addresses) {
+            // At once: a listener that is dropped unserved is a fault to NIO, whatever else fails.
+            group.addTask { try await serve(listener, port, client) }
+            if let address = listener.channel.localAddress { listening(address, port) }
+          }
+        }
         try await client.run(first) { try await pieces.next() }
         try Task.checkCancellation()
         throw ClientError(.failed, "cannot forward to \(pod) any longer", why: "the runtime has closed the session")
@@ -108,7 +107,7 @@ struct PortForwarder: Sendable {
       }
       if case .failure(let failure) = result { await tell(error, port, failure) }
     } catch {
-      local.channel.close(promise: nil)
+      try? await local.executeThenClose { _ in }
       if !Task.isCancelled { terminal.note("\(pod) port \(port): \(error)") }
     }
   }

@@ -38,7 +38,7 @@ struct WebSocketConnection: Sendable {
       throw ClientError(.failed, failed, why: "\(url.authority) does not upgrade to WebSocket: the session has expired")
     }
     guard protocols.contains(chosen) else {
-      try await stream.channel.close()
+      try? await stream.executeThenClose { _, _ in }
       throw ClientError(.failed, failed, why: "it chose the protocol \"\(chosen)\", which was not offered")
     }
     return WebSocketConnection(stream: stream, chosen: chosen)
