@@ -216,8 +216,9 @@ extension KernelTests {
             let ports = try socket.links().filter { $0.group == 4242 && $0.kind == "veth" }
             return ports.allSatisfy { $0.isPort(like: wanted) }
               && Sysctl.read(names[0]) == (mode == .off ? "0" : value)
+              // The finding is noted after the last port is set.
+              && network.findings().map(\.kind) == (wanted.isFiltered ? [.bridgeNetfilter] : [])
           }
-          #expect(network.findings().map(\.kind) == (wanted.isFiltered ? [.bridgeNetfilter] : []))
           #expect(
             try await Endpoint.make(client.attachment.namespace, .tcp).connect(to: "10.244.1.1", 18099) == 0)
           #expect(listener.acceptedPeer() == client.lease.ipv4)
