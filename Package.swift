@@ -171,7 +171,8 @@ let package = Package(
     .testTarget(
       name: "CRIClientTests",
       dependencies: [
-        "CRIClient", "CRIProtocol", protobuf, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "CRIClient", "CRIProtocol", "RuntimeModel", protobuf,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: house),

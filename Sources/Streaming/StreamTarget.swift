@@ -1,4 +1,5 @@
 package import LinuxSystem
+package import RuntimeModel
 
 /// What a URL leads to. Nothing of it runs before a client has come and opened its streams.
 package enum StreamTarget: Sendable {
@@ -31,17 +32,6 @@ package struct StreamSelection: Sendable, Hashable {
     self.stdout = stdout
     self.stderr = stderr
     self.tty = tty
-  }
-}
-
-/// A terminal's size in characters.
-package struct TerminalSize: Sendable, Hashable {
-  package var width: UInt16
-  package var height: UInt16
-
-  package init(width: UInt16, height: UInt16) {
-    self.width = width
-    self.height = height
   }
 }
 

@@ -1,4 +1,5 @@
 import Foundation
+import RuntimeModel
 import Testing
 
 @testable import CRIClient

@@ -1,4 +1,5 @@
 import NIOCore
+import RuntimeModel
 import Testing
 
 @testable import SPDY

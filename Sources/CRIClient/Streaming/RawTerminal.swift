@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import RuntimeModel
 
 /// The terminal at standard input, each key passed on as it is typed.
 struct RawTerminal: Sendable {

@@ -40,14 +40,3 @@ struct RemoteStatus: Decodable, Equatable {
     throw ClientError(.failed, "cannot \(what)", why: message ?? reason ?? "the runtime gives no reason")
   }
 }
-
-/// A terminal's size, as the resize channel has it.
-struct TerminalSize: Encodable, Equatable, Sendable {
-  enum CodingKeys: String, CodingKey {
-    case width = "Width"
-    case height = "Height"
-  }
-
-  var width: UInt16
-  var height: UInt16
-}

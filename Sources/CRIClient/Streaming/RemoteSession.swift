@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import NIOWebSocket
+import RuntimeModel
 
 /// One command or container whose standard streams are this process's, over the runtime's streaming server.
 struct RemoteSession: Sendable {

@@ -2,6 +2,7 @@ import CRIProtocol
 import LinuxSystem
 import RuntimeModel
 import ShimProtocol
+import Streaming
 
 /// Connections to the streams of a running container.
 struct ContainerAttach: Sendable {
@@ -14,14 +15,14 @@ struct ContainerAttach: Sendable {
   /// Connects a client: output from now on. What the container cannot give (stdin without `stdin`, stderr beside a
   /// terminal) is there and stays silent.
   /// - Throws: EMFILE and the like.
-  func begin(_ choice: StreamChoice) throws(SystemCallError) -> AttachSession {
+  func begin(_ selection: StreamSelection) throws(SystemCallError) -> AttachSession {
     let (ours, theirs) = try StreamEnds.pipes(
-      stdin: choice.stdin, stdout: choice.stdout, stderr: choice.stderr, capacity: Self.patience)
+      stdin: selection.stdin, stdout: selection.stdout, stderr: selection.stderr, capacity: Self.patience)
     var request = Swiftlet_Shim_V1_AttachRequest()
     request.containerID = container.id.value
-    request.stdin = choice.stdin
-    request.stdout = choice.stdout
-    request.stderr = choice.stderr
+    request.stdin = selection.stdin
+    request.stdout = selection.stdout
+    request.stderr = selection.stderr
     let answer = Task { [request, shim, subject = container.subject] in
       do {
         return try await shim.attach(request, passing: theirs.takeAll()).tooSlow
@@ -37,7 +38,8 @@ struct ContainerAttach: Sendable {
     guard container.config.tty else { return }
     var request = Swiftlet_Shim_V1_ResizeTerminalRequest()
     request.containerID = container.id.value
-    request.size = size.message
+    request.size.width = UInt32(size.width)
+    request.size.height = UInt32(size.height)
     do {
       _ = try await shim.resizeTerminal(request)
     } catch {

@@ -4,6 +4,7 @@ import LinuxSystem
 import Logging
 import RuntimeModel
 import ShimProtocol
+import Streaming
 import SwiftProtobuf
 import Synchronization
 
@@ -59,31 +60,27 @@ struct ContainerExec: Sendable {
 
   /// Begins a command whose streams are the caller's; it ends by itself or with the container. Nobody needs to wait for
   /// it.
-  /// - Parameters:
-  ///   - choice: the other streams are /dev/null, or the terminal's.
-  ///   - size: of the terminal, as far as it is known.
+  /// - Parameter selection: the other streams are /dev/null, or the terminal's.
   /// - Throws: `RuntimeError`. With a terminal a command that cannot be run may fail here; else ``ExecSession/exitCode()``
   ///   tells.
   func begin(
-    command: [String], _ choice: StreamChoice, tty: Bool, size: TerminalSize? = nil
+    command: [String], _ selection: StreamSelection
   ) async throws -> ExecSession {
     let action = "\(command[0]) in \(container.subject)"
     var request = Swiftlet_Shim_V1_ExecRequest()
     request.containerID = container.id.value
-    request.process = try process(command, tty: tty)
-    if tty {
-      if let size { request.size = size.message }
-    } else {
-      request.stdin = choice.stdin
-      request.stdout = choice.stdout
-      request.stderr = choice.stderr
+    request.process = try process(command, tty: selection.tty)
+    if !selection.tty {
+      request.stdin = selection.stdin
+      request.stdout = selection.stdout
+      request.stderr = selection.stderr
     }
     let leaf = try await makeLeaf()
     request.cgroup = leaf.message
     do {
-      guard tty else {
+      guard selection.tty else {
         let (ours, theirs) = try StreamEnds.pipes(
-          stdin: choice.stdin, stdout: choice.stdout, stderr: choice.stderr)
+          stdin: selection.stdin, stdout: selection.stdout, stderr: selection.stderr)
         return ExecSession(ends: ours, terminal: nil, answer: answer(request, leaf, passing: theirs.takeAll(), action))
       }
       let (receiving, sending) = try TerminalMaster.sockets()
@@ -95,7 +92,7 @@ struct ContainerExec: Sendable {
         _ = try await answer.value
         throw RuntimeError(.internalError, "\(action): it ended without its terminal")
       }
-      let ends = try StreamEnds(master, stdin: choice.stdin)
+      let ends = try StreamEnds(master, stdin: selection.stdin)
       return ExecSession(ends: ends, terminal: master, answer: answer)
     } catch {
       discard(leaf, killing: true)

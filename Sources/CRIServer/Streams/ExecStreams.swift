@@ -20,7 +20,7 @@ final class ExecStreams: StreamedProcess {
     guard exec.container.record.state == .running else {
       throw RuntimeError(.failedPrecondition, "\(exec.container.subject) is not running")
     }
-    let begun = try await exec.begin(command: command, StreamChoice(selection), tty: selection.tty)
+    let begun = try await exec.begin(command: command, selection)
     session.withLock { $0 = begun }
     return ProcessStreams(begun.ends)
   }
@@ -31,8 +31,8 @@ final class ExecStreams: StreamedProcess {
     return try await abandonable { try await begun.exitCode() }
   }
 
-  func resize(to size: Streaming.TerminalSize) async {
-    session.withLock { $0 }?.resize(TerminalSize(size))
+  func resize(to size: TerminalSize) async {
+    session.withLock { $0 }?.resize(size)
   }
 }
 
@@ -48,7 +48,7 @@ final class AttachStreams: StreamedProcess {
   }
 
   func start() async throws -> ProcessStreams {
-    let begun = try attach.begin(StreamChoice(selection))
+    let begun = try attach.begin(selection)
     session.withLock { $0 = begun }
     return ProcessStreams(begun.ends)
   }
@@ -63,17 +63,7 @@ final class AttachStreams: StreamedProcess {
     return 0
   }
 
-  func resize(to size: Streaming.TerminalSize) async { try? await attach.resize(TerminalSize(size)) }
-}
-
-extension StreamChoice {
-  fileprivate init(_ selection: StreamSelection) {
-    self.init(stdin: selection.stdin, stdout: selection.stdout, stderr: selection.stderr)
-  }
-}
-
-extension TerminalSize {
-  fileprivate init(_ size: Streaming.TerminalSize) { self.init(width: size.width, height: size.height) }
+  func resize(to size: TerminalSize) async { try? await attach.resize(size) }
 }
 
 extension ProcessStreams {

@@ -1,20 +1,11 @@
 import FoundationEssentials
 import NIOCore
+import RuntimeModel
 
 /// Takes sizes out of a resize stream: JSON objects one after the other, cut anywhere.
 struct ResizeReader {
   private var text: [UInt8] = []
   private static let limit = 1024
-
-  private struct Size: Decodable {
-    var width: UInt16?
-    var height: UInt16?
-
-    enum CodingKeys: String, CodingKey {
-      case width = "Width"
-      case height = "Height"
-    }
-  }
 
   /// - Returns: the last complete size; what is no size, or has a zero, is passed over.
   mutating func take(_ bytes: ByteBuffer) -> TerminalSize? {
@@ -32,9 +23,8 @@ struct ResizeReader {
   }
 
   private static func size(_ text: [UInt8]) -> TerminalSize? {
-    guard let size = try? JSONDecoder().decode(Size.self, from: Data(text)), let width = size.width,
-      let height = size.height, width > 0, height > 0
+    guard let size = try? JSONDecoder().decode(TerminalSize.self, from: Data(text)), size.width > 0, size.height > 0
     else { return nil }
-    return TerminalSize(width: width, height: height)
+    return size
   }
 }

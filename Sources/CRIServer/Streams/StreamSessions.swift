@@ -1,29 +1,6 @@
 import LinuxSystem
 import RuntimeModel
-import ShimProtocol
-import SwiftProtobuf
 import Synchronization
-
-/// Which of a process's streams a client wants.
-struct StreamChoice: Sendable, Hashable {
-  var stdin = false
-  var stdout = false
-  /// Never with a terminal, which has one output.
-  var stderr = false
-}
-
-/// Columns and rows of a terminal; 0 is unknown.
-struct TerminalSize: Sendable, Hashable {
-  var width: UInt16
-  var height: UInt16
-
-  var message: Swiftlet_Shim_V1_TerminalSize {
-    .with { size in
-      size.width = UInt32(width)
-      size.height = UInt32(height)
-    }
-  }
-}
 
 /// A command that runs in a container, its streams in the caller's hands.
 ///
