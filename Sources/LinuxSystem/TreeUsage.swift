@@ -19,12 +19,14 @@ extension RootHandle {
   /// Blocks its thread: for a ``BlockingPool``.
   /// - Parameters:
   ///   - limit: ends the count after so many entries.
+  ///   - memory: bytes that the paths of directories still to be read may take, and the names of files that have several;
+  ///     what is more than that is left out of the count.
   ///   - deadline: ends it, too.
   /// - Throws: what opening the root met.
   package borrowing func measure(
-    limit: Int, deadline: ContinuousClock.Instant
+    limit: Int, memory: Int = 16 << 20, deadline: ContinuousClock.Instant
   ) throws(SystemCallError) -> TreeUsage {
-    var count = TreeCount(limit: limit, deadline: deadline)
+    var count = TreeCount(limit: limit, memory: memory, deadline: deadline)
     try withRawDescriptor { (root) throws(SystemCallError) in
       var status = Glibc.stat()
       _ = try checked("fstat", "root") { fstat(root, &status) }
@@ -40,6 +42,8 @@ private struct TreeCount {
   private struct Identity: Hashable {
     var device: UInt64
     var inode: UInt64
+    /// With what a set takes besides.
+    static let size = 32
   }
 
   /// A directory still to be read.
@@ -48,29 +52,40 @@ private struct TreeCount {
     var base: Int
     /// Bytes, ended by a zero: names need not be text.
     var path: [CChar]
+    /// With what an array takes besides.
+    var size: Int { path.count + 64 }
   }
 
   var usage = TreeUsage()
+  /// A directory was left out, or files whose names could not be told apart: the rest still counts.
+  private var isCut = false
   private let limit: Int
   private let deadline: ContinuousClock.Instant
   private var seen: Set<Identity> = []
   private var pending: [Pending] = []
+  /// What `pending` and `seen` may still take: whoever made the tree decides how much there is.
+  private var room: Int
   /// The root, and directories so deep that a path from the root would be too long; open until the end.
   private var bases: [Int32] = []
   private static let mostBases = 64
   /// Half of PATH_MAX.
   private static let longestPath = 2048
 
-  init(limit: Int, deadline: ContinuousClock.Instant) {
+  init(limit: Int, memory: Int, deadline: ContinuousClock.Instant) {
     self.limit = limit
+    room = memory
     self.deadline = deadline
   }
 
   mutating func run(_ root: Int32) {
     bases = [root]
     pending = [Pending(base: 0, path: [CChar(bitPattern: UInt8(ascii: ".")), 0])]
-    while let next = pending.popLast(), goesOn { walk(next) }
+    while let next = pending.popLast(), goesOn {
+      room += next.size
+      walk(next)
+    }
     for base in bases.dropFirst() { close(base) }
+    if isCut { usage.isComplete = false }
   }
 
   /// False once a bound is reached.
@@ -85,7 +100,10 @@ private struct TreeCount {
     let isDirectory = status.st_mode & S_IFMT == S_IFDIR
     if status.st_nlink > 1, !isDirectory {
       let identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
-      guard seen.insert(identity).inserted else { return }
+      guard !seen.contains(identity) else { return }
+      guard room >= Identity.size else { return isCut = true }
+      room -= Identity.size
+      seen.insert(identity)
     }
     usage.inodes += 1
     usage.bytes += UInt64(max(0, status.st_blocks)) * 512
@@ -126,7 +144,10 @@ private struct TreeCount {
           add(status)
           guard status.st_mode & S_IFMT == S_IFDIR else { return }
           let bytes = UnsafeBufferPointer(start: name, count: strlen(name) + 1)
-          pending.append(Pending(base: here.base, path: here.path + bytes))
+          let next = Pending(base: here.base, path: here.path + bytes)
+          guard room >= next.size else { return isCut = true }
+          room -= next.size
+          pending.append(next)
         }
       }
     }

@@ -223,6 +223,27 @@ struct LayerContentTests {
     #expect(StoreFixture.names(fixture.base + "/store/layers") == [])
   }
 
+  /// ATTACKS.md I05, I06: what a layer makes the store remember or copy is bounded, though it takes few bytes to ask for.
+  @Test func whatAFewBytesAskFor() async throws {
+    let fixture = try StoreFixture {
+      $0.limits.pathBytes = 10_000
+      $0.limits.expandedBytes = 300 << 10
+    }
+    let part = String(repeating: "d", count: 200) + "/"
+    let deep = String(repeating: part, count: 10)
+    let large = TarBuilder.archive([Entry.file("large", String(repeating: "x", count: 200 << 10))])
+    let hostile: [[[UInt8]]] = [
+      [TarBuilder.archive((0..<10).map { .directory("\(deep)\($0)") })],
+      [large, TarBuilder.archive([.hardLink("a", "large"), .hardLink("b", "large")])],
+    ]
+    for tars in hostile {
+      let error = await #expect(throws: ImageError.self) { try await fixture.unpack(tars) }
+      #expect(error?.kind == .limit, "\(String(describing: error))")
+    }
+    try await fixture.unpack([large, TarBuilder.archive([.hardLink("a", "large")])])
+    await fixture.expectNoTemporaries()
+  }
+
   @Test func cancelledUnpackEndsAtOnce() async throws {
     let fixture = try StoreFixture()
     let tar = TarBuilder.archive((0..<50_000).map { .file("d/f\($0)", "content") })

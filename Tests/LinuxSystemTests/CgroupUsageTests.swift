@@ -155,4 +155,16 @@ struct TreeUsageTests {
     #expect(try !measure(time: .zero).isComplete)
     #expect(try measure().inodes == 51)
   }
+
+  @Test func `it remembers no more than it may, and counts what it can`() throws {
+    for index in 0..<50 {
+      mkdir("\(scratch.path)/d\(index)", 0o755)
+      try scratch.write("d\(index)/f")
+      link("\(scratch.path)/d\(index)/f", "\(scratch.path)/d\(index)/g")
+    }
+    let root = try RootHandle.open(path: scratch.path)
+    #expect(try root.measure(limit: 1000, deadline: .now + .seconds(20)).inodes == 101)
+    let some = try root.measure(limit: 1000, memory: 1000, deadline: .now + .seconds(20))
+    #expect(!some.isComplete && (51..<101).contains(some.inodes))
+  }
 }

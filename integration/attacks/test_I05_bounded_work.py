@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from lib import images, oci, tar
+from lib.memory import MIB, Peak
 from lib.pods import cpu_ticks
 
 OPAQUE = tar.member(tar.opaque("d"))
@@ -74,10 +75,23 @@ def test_a_header_that_claims_more_than_there_is(daemon, clean):
 
 
 def test_a_pax_header_of_many_megabytes(daemon, clean):
+    """The parser has a limit of its own for one."""
     entry = tar.file("f", "x")
     entry.pax = {"comment": "x" * (64 << 20)}
     took, refused = load(daemon, tar.member(entry) + END)
     assert refused and took < 10
+
+
+def test_very_many_headers_before_one_entry(daemon, clean):
+    """Each within the parser's limit: what stops them is ours."""
+    entry = tar.file("f", "x")
+    headers = b"".join(
+        tar.header(tar.Entry("pax", b"x"), b"PaxHeaders/f", b"", len(record)) + tar.padded(record)
+        for record in (tar.pax_record(b"comment", b"x" * (512 << 10)),) * 64)
+    peak = Peak(daemon.pid)
+    took, refused = load(daemon, headers + tar.member(entry) + END)
+    assert "headers of one entry are too large" in refused and took < 10
+    assert peak.grown() < 64 * MIB
 
 
 def test_many_extended_attributes(daemon, clean):

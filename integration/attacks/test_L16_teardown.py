@@ -3,6 +3,8 @@
 
 from lib import images, oci, tar, wait
 from lib.cri import SLEEPER, security
+from lib.memory import MIB, Peak
+from lib.programs import program
 from lib.stubs import pb
 
 
@@ -55,3 +57,16 @@ def test_links_that_a_daemon_finds_when_it_starts(make_daemon, canary):
     assert not list((daemon.root / "images" / "snapshots").iterdir())
     trash = daemon.root / "images" / "tmp"
     wait.until(lambda: not list(trash.iterdir()), "end of the image's layers")
+
+
+def test_a_directory_of_very_many_names(daemon, pod):
+    """They go as they are read: the container decides how many there are, and how long."""
+    filler = pb.Mount(container_path="/filler", host_path=str(program("filler")), readonly=True)
+    container = pod.run(["sh", "-c", "mkdir /many && /filler /many 30000"], mounts=[filler])
+    assert container.wait(60).exit_code == 0
+    peak = Peak(daemon.pid)
+    container.remove()
+    trash = daemon.root / "images" / "tmp"
+    wait.until(lambda: not list(trash.iterdir()), "end of the container's files", 60)
+    print("grown by", peak.grown() >> 10, "KiB")
+    assert peak.grown() < 8 * MIB

@@ -13,6 +13,8 @@ struct ArchiveContents: Sendable {
 
   private(set) var files: [String: File] = [:]
   private var links: [String: String] = [:]
+  /// Of what is kept here.
+  private var pathBytes = 0
 
   /// Reads a tar, gzip'd, zstd'd or plain. Blocks.
   ///
@@ -40,6 +42,10 @@ struct ArchiveContents: Sendable {
     }
     guard files[name] == nil, links[name] == nil else {
       throw ImageError(.malformed, "\(printable(path.bytes)) is there twice")
+    }
+    pathBytes += name.utf8.count + entry.target.count
+    guard files.count + links.count < limits.archiveFiles, pathBytes <= limits.pathBytes else {
+      throw ImageError(.limit, "an archive of more than \(limits.archiveFiles) files, or with names too long")
     }
     switch entry.kind {
     case .directory: return

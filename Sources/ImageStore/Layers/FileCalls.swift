@@ -107,6 +107,32 @@ func reopenFile(_ pathFile: SharedFD) throws(ImageError) -> SharedFD {
   return file
 }
 
+/// Calls back with what a regular file holds, in ascending order; holes are left out (lseek(2) SEEK_DATA): a file of
+/// some bytes can say that it has any size.
+///
+/// - Returns: the file's size.
+func readExtents(
+  of file: SharedFD, _ body: (UnsafeRawBufferPointer, Int64) throws -> Void
+) throws -> Int64 {
+  let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4_096)
+  defer { buffer.deallocate() }
+  var offset = 0
+  while true {
+    let start = lseek(file.raw, offset, 3 /* SEEK_DATA */)
+    if start < 0, errno == ENXIO { return Int64(try status(of: file).st_size) }
+    let end = start < 0 ? start : lseek(file.raw, start, 4 /* SEEK_HOLE */)
+    guard end >= 0 else { throw ImageError.call("seek in", "a file of a layer", errno) }
+    offset = start
+    while offset < end {
+      let count = pread(file.raw, buffer.baseAddress, min(buffer.count, end - offset), offset)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw ImageError.call("read", "a file of a layer", count == 0 ? EIO : errno) }
+      try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]), Int64(offset))
+      offset += count
+    }
+  }
+}
+
 /// readlinkat(2).
 func linkTarget(_ name: some Collection<UInt8>, in directory: SharedFD) throws(ImageError) -> [UInt8] {
   var target = [CChar](repeating: 0, count: 4_097)

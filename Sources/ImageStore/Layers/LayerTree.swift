@@ -24,8 +24,10 @@ struct LayerTree {
   private var last: (asked: EntryPath, place: LayerPlace)?
   /// Components walked the slow way, and marks looked at: bounded, since an image chooses them.
   private var steps = 0
-  /// Directories made without an entry of their own, with the times of those below that they stand for.
-  var times: [EntryPath: EntryTimes] = [:]
+  /// What directories' times shall be in the end.
+  private(set) var times: [EntryPath: EntryTimes] = [:]
+  /// Bytes of all paths that were ever kept here: an image chooses how long they are.
+  private var pathBytes = 0
   /// Directories made without an entry of their own.
   private(set) var implicit: UInt64 = 0
 
@@ -50,6 +52,23 @@ struct LayerTree {
     try find(path, create: false)
   }
 
+  /// Keeps times for a directory until nothing is added to it any more.
+  ///
+  /// - Throws: ``ImageError`` of kind `limit`.
+  mutating func remember(_ path: EntryPath, _ entry: EntryTimes) throws(ImageError) {
+    if times.updateValue(entry, forKey: path) == nil { try keep(path) }
+    guard times.count <= limits.directories else {
+      throw ImageError(.limit, "more than \(limits.directories) directories")
+    }
+  }
+
+  private mutating func keep(_ path: EntryPath) throws(ImageError) {
+    pathBytes += path.bytes.count
+    guard pathBytes <= limits.pathBytes else {
+      throw ImageError(.limit, "the names of its directories are longer than \(limits.pathBytes) bytes together")
+    }
+  }
+
   /// Must be called after a directory or link was removed: what was found before may be elsewhere now.
   mutating func removed(_ path: EntryPath) throws(ImageError) {
     last = nil
@@ -66,6 +85,7 @@ struct LayerTree {
       return
     }
     guard !opaque.contains(place.path) else { return }
+    try keep(place.path)
     try setAttribute(overlayOpaque, Array("y".utf8), of: place.file, path: place.path)
     opaque.insert(place.path)
   }
@@ -201,7 +221,7 @@ extension LayerTree {
       attributes = EntryAttributes(
         uid: below.status.st_uid, gid: below.status.st_gid, mode: below.status.st_mode & 0o7777)
       attributes.extended = try copiedAttributes(of: below.file)
-      times[path] = EntryTimes(accessed: below.status.st_atim, modified: below.status.st_mtim)
+      try remember(path, EntryTimes(accessed: below.status.st_atim, modified: below.status.st_mtim))
     }
     try attributes.apply(to: file, path: path)
     return LayerPlace(file: file, path: path)

@@ -20,15 +20,23 @@ struct LayerWriter {
   private(set) var size = LayerSize(bytes: 4_096, inodes: 1)
   /// Bytes written since the free space was looked at.
   private var unchecked: UInt64 = 0
+  /// Bytes of lower layers' files that links have copied.
+  private var copied: UInt64 = 0
+  /// Throws what ends the work, when nobody wants it any more.
+  private let check: () throws -> Void
 
   /// - Parameters:
   ///   - root: an empty directory of mode 0700's parent; becomes the layer.
   ///   - lower: the layers below as one tree; nil for the first.
   ///   - scratch: a private directory on the same filesystem.
-  init(root: SharedFD, lower: SharedFD?, scratch: SharedFD, limits: ImageLimits) throws(ImageError) {
+  ///   - check: asked while a file of a lower layer is copied.
+  init(
+    root: SharedFD, lower: SharedFD?, scratch: SharedFD, limits: ImageLimits, check: @escaping () throws -> Void = {}
+  ) throws(ImageError) {
     tree = LayerTree(root: root, lower: lower, limits: limits)
     removal = TreeRemoval(scratch: scratch)
     self.limits = limits
+    self.check = check
     // Until the archive says something about its root it looks as the one below, or as everybody's.
     var attributes = EntryAttributes(uid: 0, gid: 0, mode: 0o755)
     if let lower {
@@ -81,7 +89,7 @@ struct LayerWriter {
       throw ImageError(.malformed, "\(printable(entry.name)) is the image's root and not a directory")
     }
     try EntryAttributes(entry).apply(to: tree.root, path: .root)
-    tree.times[.root] = EntryTimes(entry)
+    try tree.remember(.root, EntryTimes(entry))
   }
 }
 
@@ -101,10 +109,7 @@ extension LayerWriter {
     if made == 0 { count(blocks: 1) }
     let file = try openDirectory(name, in: parent.file)
     try EntryAttributes(entry).apply(to: file, path: path)
-    tree.times[place] = EntryTimes(entry)
-    guard tree.times.count <= limits.directories else {
-      throw ImageError(.limit, "more than \(limits.directories) directories")
-    }
+    try tree.remember(place, EntryTimes(entry))
     // What was removed by this layer and made again shows nothing of the old.
     if replaces { try tree.makeOpaque(LayerPlace(file: file, path: place)) }
   }
@@ -211,18 +216,21 @@ extension LayerWriter {
     let source = try reopenFile(below)
     attributes.extended = try copiedAttributes(ofOpen: source)
     let file = try createFile(path, in: parent)
-    let reader = FileSource(source)
-    var offset: Int64 = 0
-    while true {
-      let bytes = try reader.next()
-      if bytes.isEmpty { break }
+    let before = copied
+    let length = try readExtents(of: source) { bytes, offset in
+      try check()
+      // A link is some bytes of the archive, and what it copies may be large: it counts as what is unpacked does.
+      copied += UInt64(bytes.count)
+      guard copied <= limits.expandedBytes else {
+        throw ImageError(.limit, "links to files of lower layers that hold more than \(limits.expandedBytes) bytes")
+      }
       try writeAll(bytes, at: offset, to: file, path)
-      offset += Int64(bytes.count)
       try checkSpace(UInt64(bytes.count))
     }
+    guard ftruncate(file.raw, Int(length)) == 0 else { throw ImageError.call("truncate", printable(path.bytes), errno) }
     try attributes.apply(to: file, path: path)
     try times.apply(to: file, path: path)
-    count(blocks: (UInt64(offset) + 4_095) / 4_096)
+    count(blocks: (copied - before + 4_095) / 4_096)
   }
 }
 
@@ -251,12 +259,9 @@ extension LayerWriter {
   /// overlayfs takes no mark on the root of a layer: each name below it is hidden by itself.
   private mutating func hideRoot() throws {
     guard let lower = tree.lower else { return }
-    for name in try entries(of: lower) {
-      guard let found = try status(name, in: tree.root) else {
-        try makeWhiteout(name, in: tree.root)
-        continue
-      }
-      guard found.isDirectory else { continue }
+    try forEachEntry(of: lower) { name in
+      guard let found = try status(name, in: tree.root) else { return try makeWhiteout(name, in: tree.root) }
+      guard found.isDirectory else { return }
       let file = try openDirectory(name, in: tree.root)
       try setAttribute(overlayOpaque, Array("y".utf8), of: file, path: EntryPath.root.appending(name))
     }

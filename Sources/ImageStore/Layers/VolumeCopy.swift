@@ -29,6 +29,16 @@ struct VolumeCopy {
     var linked: [Inode: EntryPath] = [:]
     /// Bytes since the disk's free space was looked at.
     var unchecked: UInt64 = 0
+    /// Bytes of the paths that are kept here.
+    var pathBytes = 0
+
+    mutating func keep(_ path: EntryPath, _ limits: ImageLimits) throws(ImageError) {
+      pathBytes += path.bytes.count
+      guard pathBytes <= limits.pathBytes else {
+        throw ImageError(
+          .limit, "the names of a VOLUME's directories are longer than \(limits.pathBytes) bytes together")
+      }
+    }
   }
 
   /// - Parameters:
@@ -76,14 +86,15 @@ struct VolumeCopy {
     guard progress.made.count <= limits.directories else {
       throw ImageError(.limit, "a VOLUME with more than \(limits.directories) directories")
     }
-    for name in try entries(of: from) {
+    try forEachEntry(of: from) { name in
       try check()
-      guard let found = try status(name, in: from) else { continue }
+      guard let found = try status(name, in: from) else { return }
       let inner = path.appending(name)
       switch found.kind {
       case S_IFDIR:
         let made = withCString(name) { mkdirat(to.raw, $0, 0o700) == 0 ? 0 : errno }
         guard made == 0 else { throw ImageError.call("mkdir", printable(inner.bytes), made) }
+        try progress.keep(inner, limits)
         progress.pending.append(inner)
       case S_IFREG: try copyFile(name, inner, found, from: from, to: to, target, &progress)
       case S_IFLNK: try copySymlink(name, found, from: from, to: to)
@@ -119,32 +130,31 @@ struct VolumeCopy {
     attributes.extended = try copiedAttributes(ofOpen: file)
     try attributes.apply(to: copy, path: path)
     try EntryTimes(accessed: found.st_atim, modified: found.st_mtim).apply(to: copy, path: path)
-    if found.st_nlink > 1 { progress.linked[inode] = path }
+    if found.st_nlink > 1 {
+      try progress.keep(path, limits)
+      progress.linked[inode] = path
+    }
   }
 
   private func copyContent(
     of file: SharedFD, to copy: SharedFD, _ path: EntryPath, _ progress: inout Progress
   ) throws {
-    let reader = FileSource(file)
-    var offset = 0
-    while true {
+    let length = try readExtents(of: file) { bytes, offset in
       try check()
-      let bytes = try reader.next()
-      if bytes.isEmpty { return }
       var done = 0
       while done < bytes.count {
-        let count = pwrite(copy.raw, bytes.baseAddress.map { $0 + done }, bytes.count - done, offset + done)
+        let count = pwrite(copy.raw, bytes.baseAddress.map { $0 + done }, bytes.count - done, Int(offset) + done)
         if count < 0, errno == EINTR { continue }
         guard count > 0 else { throw ImageError.call("write", printable(path.bytes), count == 0 ? ENOSPC : errno) }
         done += count
       }
-      offset += done
       progress.unchecked += UInt64(done)
       if progress.unchecked >= 64 << 20 {
         progress.unchecked = 0
         try requireSpace(limits.reserveBytes, at: copy)
       }
     }
+    guard ftruncate(copy.raw, Int(length)) == 0 else { throw ImageError.call("truncate", printable(path.bytes), errno) }
   }
 
   private func copySymlink(_ name: [UInt8], _ found: stat, from: SharedFD, to: SharedFD) throws {

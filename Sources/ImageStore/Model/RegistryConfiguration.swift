@@ -33,7 +33,11 @@ package struct ImageLimits: Sendable, Hashable {
   package var entries = 2_000_000
   /// Directories of one layer.
   package var directories = 500_000
-  /// Bytes of one layer's tar, uncompressed.
+  /// Files of an archive of images.
+  package var archiveFiles = 100_000
+  /// Bytes of the paths, together, of what is remembered of one layer, of a `VOLUME`, or of an archive of images.
+  package var pathBytes = 64 << 20
+  /// Bytes of one layer's tar, uncompressed; and of what its links copy.
   package var expandedBytes: UInt64 = 64 << 30
   /// Bytes that are left free on the disk while a layer is written.
   package var reserveBytes: UInt64 = 64 << 20

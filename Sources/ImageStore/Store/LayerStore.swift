@@ -162,7 +162,8 @@ final class LayerStore: Sendable {
         plain, digest: layer.diffID.algorithm, limit: limits.expandedBytes, cancellation: cancellation)
       let lower = below.isEmpty ? nil : try openMergedView(below.reversed().map(directory.diff))
       var writer = try LayerWriter(
-        root: openTrustedDirectory(work + "/diff"), lower: lower, scratch: openTrustedDirectory(work), limits: limits)
+        root: openTrustedDirectory(work + "/diff"), lower: lower, scratch: openTrustedDirectory(work), limits: limits,
+        check: { try cancellation.check() })
       let tar = try TarReader(source, limits: limits)
       while let entry = try tar.next() {
         try cancellation.check()
