@@ -99,7 +99,13 @@ extension HostSide {
     let socket = OwnedFD(owning: raw)
     var one: Int32 = 1
     if family == .ipv6 { setsockopt(raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, 4) }
+    // What is left of a listener that has ended (TIME_WAIT, a minute) is in nobody's way; one that listens still is. Once
+    // we are bound, nobody else is let in on the same terms.
+    let mayShare = port.transport == .tcp
+    if mayShare { setsockopt(raw, SOL_SOCKET, SO_REUSEADDR, &one, 4) }
     let failed = bindSocket(raw, port.hostAddress ?? IPAddress(family, 0), port.hostPort)
+    var zero: Int32 = 0
+    if mayShare { setsockopt(raw, SOL_SOCKET, SO_REUSEADDR, &zero, 4) }
     if failed == EADDRINUSE { throw .hostPortTaken(port: port.place, owner: "a process of the node") }
     if failed == EADDRNOTAVAIL { throw .portUnusable("host port \(port.place) is on an address the node has not") }
     guard failed == 0 else { throw .kernel("reserve host port", failed, port.place) }

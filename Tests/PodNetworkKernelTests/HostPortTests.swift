@@ -144,6 +144,23 @@ extension KernelTests {
       }
     }
 
+    /// Its connections hold the port for a minute more, as far as the kernel is concerned.
+    @Test func aPortOfAProcessThatHasEndedIsFree() async throws {
+      try await KernelRoom.withNetwork { network in
+        try await {
+          let listener = try await Endpoint.make(nil, .tcp, port: 8080)
+          let client = try await Endpoint.make(nil, .tcp)
+          #expect(client.connect(to: "127.0.0.1", 8080) == 0)
+          // Who closes first is left with the connection.
+          #expect(listener.acceptedPeer() == "127.0.0.1")
+        }()
+        #expect(try KernelRoom.command("ss -Htan state time-wait sport = :8080").contains("127.0.0.1"))
+        let pod = try await Pod(network, ports: [Self.web])
+        await #expect(throws: TestFailure.self) { _ = try await Endpoint.make(nil, .tcp, port: 8080) }
+        await network.detach(sandbox: pod.id, lease: pod.lease)
+      }
+    }
+
     /// Kubernetes #59286: a flow that was there before its port must find the pod.
     @Test func anOldFlowFindsTheNewPod() async throws {
       try await KernelRoom.withNetwork { network in
