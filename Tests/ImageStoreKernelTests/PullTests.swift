@@ -14,9 +14,8 @@ struct PullTests {
     let fixture = try StoreFixture(change)
     let registry = try await StubRegistry()
     try await body(fixture, registry)
-    await fixture.store.sweeper.drain()
+    await fixture.expectNoTemporaries()
     await fixture.store.shutdown()
-    #expect(StoreFixture.names(fixture.base + "/store/tmp") == [])
     fixture.expectUntouched()
     try await registry.stop()
   }

@@ -38,7 +38,7 @@ final class EtcdServer {
       posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
     }
     try #require(posix_spawn(&pid, "/usr/bin/etcd", &actions, nil, &arguments, environ) == 0)
-    try await eventually(within: .seconds(20), "etcd listens") { self.accepts() }
+    try await eventually("etcd listens") { self.accepts() }
   }
 
   func kill() {
@@ -71,7 +71,7 @@ final class EtcdServer {
 
 /// Waits until `condition` holds: asked again every few milliseconds up to the deadline.
 func eventually(
-  within limit: Duration = .seconds(10), _ what: Comment, _ condition: () async throws -> Bool
+  within limit: Duration = .seconds(60), _ what: Comment, _ condition: () async throws -> Bool
 ) async throws {
   let end = ContinuousClock.now + limit
   while try await !condition() {

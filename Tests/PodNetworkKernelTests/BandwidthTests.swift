@@ -14,7 +14,7 @@ extension KernelTests {
     private static let packets = 60
     private static let limits = TrafficOptions(ingressRate: slow, egressRate: slow)
 
-    /// How many of a burst of packets arrive within 200 ms.
+    /// How many of a burst of packets have arrived after 200 ms: also those that this thread comes to later.
     private func arriving(_ from: Pod, _ to: Pod, _ family: AddressFamily = .ipv4) async throws -> Int {
       let server = try await Endpoint.make(to.attachment.namespace, port: 9, family: family)
       let client = try await Endpoint.make(from.attachment.namespace, family: family)
@@ -23,8 +23,9 @@ extension KernelTests {
       for _ in 0..<Self.packets { _ = client.send(text, to: address ?? "", 9) }
       var count = 0
       let end = ContinuousClock.now + .milliseconds(200)
-      while count < Self.packets, ContinuousClock.now < end {
-        if server.receive(milliseconds: 20) != nil { count += 1 }
+      while count < Self.packets {
+        let isOver = ContinuousClock.now >= end
+        if server.receive(milliseconds: isOver ? 0 : 20) != nil { count += 1 } else if isOver { break }
       }
       return count
     }

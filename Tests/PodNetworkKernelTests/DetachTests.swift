@@ -44,7 +44,7 @@ extension KernelTests {
         let begin = ContinuousClock.now
         await network.detach(sandbox: pod.id, lease: pod.lease)
         #expect(try socket.link(named: pod.lease.hostInterface) != nil)
-        try await KernelRoom.eventually(within: .seconds(10), "the link is gone") {
+        try await KernelRoom.eventually("the link is gone") {
           try socket.link(named: pod.lease.hostInterface) == nil
         }
         #expect(ContinuousClock.now - begin > .seconds(1.9))

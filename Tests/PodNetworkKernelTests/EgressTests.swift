@@ -57,7 +57,7 @@ extension KernelTests {
         defer { try? outside.remove() }
         let pod = try await Pod(network)
         #expect(try await Endpoint.make(pod.attachment.namespace).send("out", to: Outside.address, 53) == 0)
-        let before = try await network.ruleCounters()[.masqueraded4]
+        let before = try await network.counted(1, .masqueraded4)
         #expect(before.packets == 1 && before.bytes > 0)
         _ = try await network.writer.run { [host = network.host] () throws(NetworkError) in try host.replaceRules() }
         #expect(try await network.ruleCounters()[.masqueraded4] == before)

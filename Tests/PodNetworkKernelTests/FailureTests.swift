@@ -17,6 +17,8 @@ extension KernelTests {
       var text: String
       /// With one bridge at most where it is switched.
       var addressing = NetworkConfiguration.Addressing.routed
+      /// Of an attach: long but where its end is what is looked at.
+      var patience = Duration.seconds(30)
       var testDescription: String { points }
     }
 
@@ -33,16 +35,16 @@ extension KernelTests {
         text: "add route to ::/0 by fe80::1 to eth0 of the pod: EINVAL (failpoint)"),
       Case(points: "net.attach.host=error:ENOBUFS", kind: "kernel", text: "look at podbr0: ENOBUFS (failpoint)"),
       Case(
-        points: "net.attach.inside=stretch:200", kind: "timeout",
-        text: "attach: no time left for step \"host\" after 0 s"),
+        points: "net.attach.inside=stretch:1100", kind: "timeout",
+        text: "attach: no time left for step \"host\" after 1 s", patience: .seconds(1)),
       Case(
-        points: "net.attach.host=stretch:200", kind: "timeout",
-        text: "attach: no time left for step \"ports\" after 0 s"),
+        points: "net.attach.host=stretch:1100", kind: "timeout",
+        text: "attach: no time left for step \"ports\" after 1 s", patience: .seconds(1)),
     ])
     func aStepThatFails(one: Case) async throws {
       var configuration = KernelRoom.configuration()
       configuration.addressing = one.addressing
-      try await KernelRoom.withNetwork(configuration, patience: .milliseconds(150)) { network in
+      try await KernelRoom.withNetwork(configuration, patience: one.patience) { network in
         try Failpoint.arm(one.points)
         defer { _ = try? Failpoint.arm("") }
         let (id, lease) = (Identifier.random(), try network.reserveLease())

@@ -89,15 +89,28 @@ enum KernelRoom {
     return String(decoding: text, as: UTF8.self)
   }
 
-  /// Waits until `condition` holds: asked again every few milliseconds up to the deadline.
+  /// Waits until `condition` holds: asked again every few milliseconds up to the deadline, which is a loaded machine's:
+  /// a test of how long something takes measures that.
   static func eventually(
-    within limit: Duration = .seconds(5), _ what: Comment, _ condition: () async throws -> Bool
+    within limit: Duration = .seconds(30), _ what: Comment, _ condition: () async throws -> Bool
   ) async throws {
     let end = ContinuousClock.now + limit
     while try await !condition() {
       try #require(ContinuousClock.now < end, what)
       try await Task.sleep(for: .milliseconds(5))
     }
+  }
+}
+
+extension PodNetwork {
+  /// What a rule has counted once it has seen so many packets: the kernel may still be at one when its send returns.
+  func counted(_ packets: UInt64, _ counter: RuleCounter) async throws -> TrafficCount {
+    var found = TrafficCount()
+    try await KernelRoom.eventually("\(packets) packets counted as \(counter)") {
+      found = try await ruleCounters()[counter]
+      return found.packets >= packets
+    }
+    return found
   }
 }
 

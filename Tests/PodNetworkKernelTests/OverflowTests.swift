@@ -75,10 +75,12 @@ extension KernelTests {
           try socket.run { batch throws(NetworkError) in
             try batch.add("remove", "podbr0-1", RouteMessage.delete(index))
           }
+          // Counted when all of a look is done.
+          try await KernelRoom.eventually("a repair") { !second.counters.repairs.isEmpty }
           try await KernelRoom.eventually("its pods are back") {
             let server = try await Endpoint.make(c.attachment.namespace, .tcp, port: 80)
-            return try await connect(a, c.lease.ipv4 ?? "", 80, milliseconds: 50) == 0
-              && server.acceptedPeer(milliseconds: 50) != nil
+            return try await connect(a, c.lease.ipv4 ?? "", 80, milliseconds: 200) == 0
+              && server.acceptedPeer(milliseconds: 200) != nil
           }
           try await checkPaths(a, c, d)
           await second.detach(sandbox: c.id, lease: c.lease)

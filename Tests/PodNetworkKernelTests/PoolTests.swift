@@ -105,7 +105,7 @@ extension KernelTests {
         // The bridge: pods come back, and so does the pool.
         try remove("podbr0")
         try await KernelRoom.eventually("the pod is back") {
-          try await Endpoint.make(nil, .tcp).connect(to: "10.244.1.3", 80, milliseconds: 100) == 0
+          try await Endpoint.make(nil, .tcp).connect(to: "10.244.1.3", 80, milliseconds: 200) == 0
         }
         try await isFull(network)
         let next = try await Pod(network)

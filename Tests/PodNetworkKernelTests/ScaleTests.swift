@@ -113,7 +113,7 @@ extension KernelTests {
     }
 
     private func allGone(_ network: PodNetwork) async throws {
-      try await KernelRoom.eventually(within: .seconds(15), "all links are gone") {
+      try await KernelRoom.eventually("all links are gone") {
         network.ledger.withLock { $0.indexes.isEmpty }
       }
     }

@@ -100,7 +100,10 @@ extension KernelTests {
         var expected: [RuleCounter: UInt64] = [:]
         for attack in Self.attacks {
           try send(attacker, attack.frame(scene))
-          if let counter = attack.counter { expected[counter, default: 0] += 1 }
+          if let counter = attack.counter {
+            expected[counter, default: 0] += 1
+            _ = try await network.counted(expected[counter, default: 0], counter)
+          }
           let counts = try await network.ruleCounters()
           for counter in RuleCounter.allCases where counter.isSpoofing {
             #expect(counts[counter].packets == expected[counter] ?? 0, "\(counter) after \(attack.testDescription)")
@@ -139,7 +142,12 @@ extension KernelTests {
         try send(attacker, head + Frame.advertisement(from: own, of: own, at: mac))
         try send(attacker, head + Frame.advertisement(from: mac.linkLocal, of: mac.linkLocal, at: mac))
         try send(attacker, Frame.broadcast + mac.bytes + Frame.arp(mac.bytes, own4, own4))
-        #expect(frames(listener).filter { $0.dropFirst(6).starts(with: mac.bytes) }.count == 3)
+        var heard = 0
+        try await KernelRoom.eventually("what is true arrives") {
+          heard += frames(listener).filter { $0.dropFirst(6).starts(with: mac.bytes) }.count
+          return heard >= 3
+        }
+        #expect(heard == 3)
       }
     }
 
