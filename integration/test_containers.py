@@ -105,7 +105,7 @@ def test_stop_without_grace_kills_at_once(pod):
     container = pod.run(["sh", "-c", "trap '' TERM; while :; do sleep 1000 & wait; done"])
     began = time.monotonic()
     container.stop(timeout=0)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     status = container.status()
     assert status.state == pb.CONTAINER_EXITED and status.exit_code == 137
 

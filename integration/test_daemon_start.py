@@ -38,7 +38,7 @@ def test_clean_stop_on_term(make_daemon):
 def test_clean_stop_on_interrupt(make_daemon):
     daemon = make_daemon(load=False)
     daemon.process.send_signal(signal.SIGINT)
-    assert daemon.process.wait(15) == 0
+    assert daemon.process.wait(60) == 0
 
 
 def test_term_waits_for_no_idle_client(make_daemon):

@@ -49,8 +49,8 @@ def test_the_time_limit_kills_the_command_and_its_children(running):
     began = time.monotonic()
     refused = running.client.refused("ExecSync", request)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert 0.9 <= time.monotonic() - began < 5
-    assert "4321" not in running.shell("ps")
+    assert 0.9 <= time.monotonic() - began < 15
+    wait.until(lambda: "4321" not in running.shell("ps"), "the end of what was killed")
 
 
 def test_a_time_limit_without_end(running):

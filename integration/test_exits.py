@@ -2,6 +2,7 @@
 
 import pytest
 
+from lib import wait
 from lib.cri import SLEEPER, resources
 from lib.stubs import pb
 
@@ -88,4 +89,4 @@ def test_children_end_with_the_first_process(cri):
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent))
     watcher = pod.run(SLEEPER, name="watcher")
     pod.run(["sh", "-c", "sleep 7654 & exec true"]).wait()
-    assert "7654" not in watcher.shell("ps")
+    wait.until(lambda: "7654" not in watcher.shell("ps"), "the end of what was killed")

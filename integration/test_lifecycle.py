@@ -192,7 +192,7 @@ def test_death_at_every_step_of_a_containers_life(victim, census):
         with pytest.raises(grpc.RpcError) as caught:
             life()
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), (place, caught.value)
-        assert victim.process.wait(10) == -9, victim.tail()
+        assert victim.process.wait(30) == -9, victim.tail()
         arm(victim)
         assert pod.ready, place
         container = pod.create(config=config)  # the same one, or a new one under its name

@@ -165,9 +165,13 @@ def test_peers_and_the_tunnel(programs, tmp_path):
     try:
         cluster.start("auto")
         cluster.wait_for_routes()
-        shown = {name: Swiftlet(programs / "swiftlet", daemon, tmp_path).json("net")
-                 for name, daemon in cluster.daemons.items()}
-        a = shown["a"]
+        swiftlet = Swiftlet(programs / "swiftlet", cluster.daemons["a"], tmp_path)
+
+        def settled() -> dict | None:  # noted once the routes are set
+            network = swiftlet.json("net")
+            return network if [peer["state"] for peer in network["peers"]] == ["live"] * 2 else None
+
+        a = wait.until(settled, "both peers")
         peers = {peer["name"]: peer for peer in a["peers"]}
         assert a["node"]["name"] == "a" and set(peers) == {"b", "c"}
         # b is a neighbour, c is behind a router.
@@ -179,7 +183,6 @@ def test_peers_and_the_tunnel(programs, tmp_path):
         assert [a["tunnel"][key] for key in ("name", "id", "port", "mtu", "mac")] == [
             "podvx0", 1, 4789, link["mtu"], link["address"]]
         assert a["counters"]['podnet_peers{state="live"}'] == 2
-        swiftlet = Swiftlet(programs / "swiftlet", cluster.daemons["a"], tmp_path)
         cluster.daemons["a"].client.run_pod(name="first")
         cluster.daemons["b"].client.run_pod(name="second")
         text = swiftlet("net", "graph")
@@ -231,18 +234,19 @@ def test_repairs_and_chains_in_the_way(swiftlet, daemon, pod):
     counter = 'podnet_repairs{kind="forwarding_entry"}'
     before = swiftlet.json("net")["counters"][counter]
     node.run("bridge", "fdb", "del", shown["mac"], "dev", shown["hostInterface"], "master")
-    wait.until(lambda: swiftlet.json("net")["counters"][counter] > before, "the repair", 10)
+    wait.until(lambda: swiftlet.json("net")["counters"][counter] > before, "the repair")
     assert by_name(swiftlet.json("net"))[pod.config.metadata.name]["drift"] == []
     assert "podnet_repairs" in swiftlet("net")
     assert swiftlet.json("net")["foreignChains"] == []
     node.run("nft", "add table ip other; add chain ip other stop { type filter hook forward priority 5; policy drop; }")
     try:
         def chains():
-            return swiftlet.json("net")["foreignChains"]
+            found = swiftlet.json("net")["foreignChains"]
+            return found if found and found[0]["note"] else None  # noted a little later
 
-        (chain,) = wait.until(chains, "the chain", 10)
+        (chain,) = wait.until(chains, "the chain")
         assert (chain["family"], chain["table"], chain["chain"]) == ("ip", "other", "stop") and chain["note"]
         assert "chain ip other stop" in swiftlet("net")
     finally:
         node.run("nft", "delete", "table", "ip", "other")
-    wait.until(lambda: swiftlet.json("net")["foreignChains"] == [], "the end of the finding", 10)
+    wait.until(lambda: swiftlet.json("net")["foreignChains"] == [], "the end of the finding")

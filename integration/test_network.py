@@ -59,7 +59,7 @@ def test_network_ready_tells_the_truth(make_daemon):
 
     assert ready()
     daemon.node.inside.run("ip", "link", "delete", bridge)
-    wait.until(lambda: not ready() or bridge in daemon.node.inside.links(), "the truth", 5)
+    wait.until(lambda: not ready() or bridge in daemon.node.inside.links(), "the truth")
     if bridge not in daemon.node.inside.links():
         condition = next(c for c in daemon.client.call("Status").status.conditions if c.type == "NetworkReady")
         assert condition.reason and bridge in condition.message

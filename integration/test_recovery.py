@@ -256,7 +256,7 @@ def test_nothing_of_an_earlier_boot_is_alive(victim, census):
     arm(victim, "run.ready=kill")
     with pytest.raises(grpc.RpcError):
         cri.run_pod(half)
-    assert victim.process.wait(10) == -9
+    assert victim.process.wait(30) == -9
     census.sweep()
     shutil.rmtree(victim.state)
     records.change(victim, "sandboxes", None, lambda record: record.update(bootID=str(uuid.uuid4())))
@@ -356,10 +356,10 @@ def test_nobody_outlives_the_group_of_a_removed_container(victim, census, tmp_pa
         container.wait()
     removed, stopped = containers
     removed.remove()
-    assert strays[0].wait(10) == -signal.SIGKILL
+    assert strays[0].wait(30) == -signal.SIGKILL
     assert not [path for path in census.cgroups() if removed.id in path]
     pod.stop()
-    assert strays[1].wait(10) == -signal.SIGKILL and not census.cgroups()
+    assert strays[1].wait(30) == -signal.SIGKILL and not census.cgroups()
 
 
 def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
@@ -377,7 +377,7 @@ def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
             assert container.id in refused.text and str(process.pid) in refused.text
             assert container.status().state == pb.CONTAINER_EXITED
     container.remove()
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(30) == -signal.SIGKILL
     assert not victim.client.containers()
 
 
@@ -392,7 +392,7 @@ def frozen(group: pathlib.Path, process: subprocess.Popen):
     finally:
         (group / "freezer.state").write_text("THAWED")
         process.kill()
-        process.wait(10)
+        process.wait(30)
         group.rmdir()
 
 
@@ -426,7 +426,7 @@ def test_an_exec_of_an_earlier_daemon_is_nobody_elses(victim, census):
         wait.until(lambda: [path.name for path in groups.glob("exec-*")] == ["exec-1"], "end of the command's group")
         assert earlier.poll() is None
         container.remove()
-        assert earlier.wait(10) == -signal.SIGKILL
+        assert earlier.wait(30) == -signal.SIGKILL
     finally:
         earlier.kill()
         earlier.wait()

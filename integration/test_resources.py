@@ -193,6 +193,7 @@ def test_a_neighbours_oom_kill_is_not_ours(pod):
     """A command run in the container is killed for want of memory; the container is not, and ends as it was told."""
     container = pod.run(SLEEPER, linux=resources(memory_limit_in_bytes=24 * MIB))
     assert container.execute("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1").exit_code == 137
+    wait.until(lambda: "sleep 3600" in container.shell("ps"), "the program to have set its trap")
     container.stop(timeout=10)
     status = container.status()
     assert (status.exit_code, status.reason) == (0, "Completed")

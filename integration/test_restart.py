@@ -184,7 +184,7 @@ def test_killed_at_any_moment(daemon):
     def churn(number: int) -> None:
         while not stop.is_set():
             try:
-                pod = cri.run_pod(timeout=10)
+                pod = cri.run_pod(timeout=30)
                 container = pod.run(SLEEPER)
                 container.execute("true")
                 container.stop(0)
@@ -211,7 +211,7 @@ def test_killed_at_any_moment(daemon):
     addresses = [pod.ip for pod in (cri.pod_status(item.id).network for item in cri.pods()) if pod.ip]
     assert len(set(addresses)) == len(addresses)
     cri.remove_all()
-    census.settled(before, deadline=20)
+    census.settled(before)
 
 
 def test_another_boot_means_no_pod_runs(daemon):

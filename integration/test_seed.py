@@ -178,7 +178,7 @@ def test_pods_on_a_single_node_can_establish_communication_at_all_times(make_dae
         with inside(source) as space:
             while not done.is_set():
                 try:
-                    assert "page" in space.fetch(target, 8080, timeout=3)
+                    assert "page" in space.fetch(target, 8080, timeout=10)
                 except (OSError, AssertionError) as error:
                     failures.append(f"{target}: {error!r}")
                 counts[target] = counts.get(target, 0) + 1

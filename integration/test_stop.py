@@ -43,7 +43,7 @@ def test_the_earliest_deadline_counts_and_the_signal_comes_once(pod, first, seco
 
 def test_a_caller_that_leaves_does_not_take_the_kill_along(pod):
     container = deaf(pod)
-    request = pb.StopContainerRequest(container_id=container.id, timeout=1)
+    request = pb.StopContainerRequest(container_id=container.id, timeout=4)
     refused = pod.client.refused("StopContainer", request, timeout=0.3)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert container.status().state == pb.CONTAINER_RUNNING

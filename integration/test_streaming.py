@@ -130,8 +130,9 @@ def meet(first, second) -> bool:
 
 
 def test_attach_to_a_terminal(pod, space):
-    script = "trap 'stty size' WINCH; until read -t 1 line; do :; done; echo got $line"
+    script = "trap 'stty size' WINCH; echo ready; until read -t 1 line; do :; done; echo got $line"
     container = pod.run(["sh", "-c", script], stdin=True, tty=True)
+    wait.until(lambda: "ready" in container.log_text(), "the trap")
     client = SpdyCommand(space, attach_url(container, stdin=True, tty=True), roles(stdin=True, tty=True))
     client.resize(99, 33)
     client.read_until(b"33 99\r\n")

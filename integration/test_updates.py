@@ -126,6 +126,8 @@ def test_processors_while_a_command_runs(daemon, pod):
 
 def test_the_oom_score_of_what_runs(pod):
     container = pod.run(["sh", "-c", "sleep 1000 & sleep 1000 & wait"], linux=resources(oom_score_adj=100))
+    wait.until(lambda: [line.endswith(" sleep 1000") for line in container.shell("ps").splitlines()].count(True) == 2,
+               "both children")
     update(container, oom_score_adj=900)
     assert container.shell("cat /proc/[0-9]*/oom_score_adj | sort -u") == "900\n"
     assert told(container)["oom_score_adj"] == 900

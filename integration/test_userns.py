@@ -270,8 +270,9 @@ def test_such_a_pod_is_a_pod_like_any_other(cri, daemon):
             resources=pb.LinuxContainerResources(oom_score_adj=500),
             security_context=pb.LinuxContainerSecurityContext(
                 run_as_user=pb.Int64Value(value=1000), seccomp=RUNTIME_DEFAULT, no_new_privs=True)))
-    wait.until(lambda: "again" in container.log_text(), "log")
-    assert set(container.log_text().split()) == {"out", "err", "again"}
+    # Standard error goes a way of its own.
+    wait.until(lambda: set(container.log_text().split()) == {"out", "err", "again"}, "log")
+    wait.until(lambda: ":0050 " in container.shell("cat /proc/net/tcp /proc/net/tcp6"), "listening server")
     text = container.shell("hostname; cat /proc/sys/net/ipv4/tcp_keepalive_time /proc/sys/kernel/shm_rmid_forced "
                            "/proc/sys/kernel/msgmax /proc/self/oom_score_adj /proc/1/oom_score_adj; id -u; "
                            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; echo x > /dev/shm/x; cat /dev/shm/x; "
@@ -279,7 +280,7 @@ def test_such_a_pod_is_a_pod_like_any_other(cri, daemon):
     assert text.split() == ["inside", "123", "1", "4096", "500", "500", "1000", "0", "x"]
     assert container.shell("cat /proc/sys/net/ipv4/ping_group_range").split() == ["0", str(COUNT - 1)]
     assert "Seccomp:\t2" in container.shell("cat /proc/self/status")
-    daemon.node.inside.connect(pod.ip, 80, timeout=5).close()
+    daemon.node.inside.connect(pod.ip, 80).close()
     second = pod.run(SLEEPER, name="second")
     second.shell("ping -c1 -W2 127.0.0.1 > /dev/null")
     assert second.shell("cat /dev/shm/x") == "x\n"

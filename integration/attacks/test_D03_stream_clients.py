@@ -33,7 +33,7 @@ def flat(daemon, running):
         before, memory = held(), streams.resident(daemon)
         for _ in range(ROUNDS):
             body()
-        wait.until(lambda: held()[0] <= before[0], f"{before} descriptors and threads", 20)
+        wait.until(lambda: held()[0] <= before[0], f"{before} descriptors and threads", 60)
         assert held()[1] <= before[1] + 8  # the pool's, which come with the first of so many at once
         assert streams.resident(daemon) - memory < 16 << 20
         assert running.shell("echo alive") == "alive\n"
@@ -75,8 +75,8 @@ def test_clients_of_commands_that_run_on(running, daemon):
             command.send(bytes(30000))
             command.vanish()
         kind(daemon.node.inside, exec_url(running, "true"), []).vanish()
-    wait.until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, f"{before} descriptors", 20)
+    wait.until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, f"{before} descriptors", 60)
     # It was closed, not killed: what does not write runs on.
     assert running.shell("ps").count("sleep 8765") == 4
-    assert "yes" not in running.shell("ps")
+    wait.until(lambda: "yes" not in running.shell("ps"), "the end of those that write")
     running.shell("killall sleep; true")

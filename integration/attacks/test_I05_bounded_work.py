@@ -58,13 +58,14 @@ def test_the_daemon_answers_meanwhile(cri, daemon, clean):
     content = b"".join(tar.member(tar.file(f"f{i}", "x")) for i in range(4000)) + END
     thread = threading.Thread(target=lambda: load(daemon, content))
     thread.start()
-    slowest = 0.0
+    slowest, start = 0.0, time.monotonic()
     while thread.is_alive():
         began = time.monotonic()
         cri.call("ListPodSandbox")
         slowest = max(slowest, time.monotonic() - began)
     thread.join()
-    assert slowest < 1
+    # However slow the machine is: nobody waits for the load.
+    assert slowest < max(1, (time.monotonic() - start) / 4)
 
 
 def test_a_header_that_claims_more_than_there_is(daemon, clean):

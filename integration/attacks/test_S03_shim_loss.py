@@ -45,11 +45,12 @@ def test_a_killed_shim_takes_its_pod_along_and_nothing_else(lonely):
     final = ended.wait()
     beside = other.run(["sleep", "100000"])
     os.kill(shim_of(pod), signal.SIGKILL)
-    wait.until(lambda: outcome(container) == LOST, "the container to be told lost", 5)
+    wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
     assert not pod.ready and pod.info()["reason"] == "the shim has died"
     assert "shim" in container.status().message
     assert ended.status() == final and created.status().state == pb.CONTAINER_CREATED
-    assert len([name for _, name, state in Census(lonely).owned() if state != "Z"]) == 3, "the other pod's"
+    # They have been killed by then, which takes a dying process a moment more.
+    wait.until(lambda: len([name for _, name, state in Census(lonely).owned() if state != "Z"]) == 3, "the other pod's")
     assert other.ready and beside.shell("echo fine") == "fine\n"
     for refused in (created.start_refused(), pod.create_refused(["true"], name="late")):
         assert refused.code == grpc.StatusCode.FAILED_PRECONDITION
@@ -71,7 +72,7 @@ def test_a_shim_that_dies_after_pause(lonely):
     assert pod.info()["reason"] == "pause has ended"
     assert container.status().state == pb.CONTAINER_RUNNING
     os.kill(shim_of(pod), signal.SIGKILL)
-    wait.until(lambda: outcome(container) == LOST, "the container to be told lost", 5)
+    wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
     assert pod.info()["reason"] == "pause has ended"
 
 
@@ -92,13 +93,13 @@ def test_shims_that_hang(lonely):
     for _ in range(5):
         assert len(cri.containers()) == 5 and all(pod.status().id for pod in pods)
         assert containers[3].shell("echo served") == "served\n"
-    refused = execute.result(20)
+    refused = execute.result()
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED and "does not answer" in refused.text
-    refused = start.result(25)
+    refused = start.result()
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED and "does not answer" in refused.text
     assert outcome(created) == (pb.CONTAINER_EXITED, 128, "StartError")
-    stop_pod.result(20)
-    stop_container.result(20)
+    stop_pod.result()
+    stop_container.result()
     assert [outcome(container) for container in containers[:2]] == [LOST, LOST]
     assert not pods[0].ready and "did not answer" in pods[0].info()["reason"]
     assert containers[2].status().state == pb.CONTAINER_RUNNING, "nobody has asked for its end"
@@ -108,6 +109,6 @@ def test_shims_that_hang(lonely):
     lonely.terminate()
     began = time.monotonic()
     lonely.start()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert not pods[2].ready and "the shim was lost" in pods[2].info()["reason"] and outcome(containers[2]) == LOST
     assert pods[3].ready and containers[3].shell("echo served") == "served\n"

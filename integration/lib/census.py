@@ -21,7 +21,7 @@ NETWORK = os.environ.get("SWIFTLET_CENSUS_NETWORK") != "0"
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 REGISTRY_PORTS = (5000, 5001)
 COUNT_WORDS = re.compile(r"\d+")
-DEADLINE = float(os.environ.get("SWIFTLET_CENSUS_DEADLINE", 10)) * wait.PATIENCE
+DEADLINE = float(os.environ.get("SWIFTLET_CENSUS_DEADLINE", 30)) * wait.PATIENCE
 Snapshot = dict[str, collections.Counter]
 
 

@@ -167,7 +167,7 @@ class Etcd:
                 *(("--client-cert-auth", "--trusted-ca-file", self.files["ca"], "--cert-file", self.files["cert"],
                    "--key-file", self.files["key"]) if self.files else ())),
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-        wait.until(self.answers, f"etcd, see {self.output}", 20)
+        wait.until(self.answers, f"etcd, see {self.output}", 60)
 
     def answers(self) -> bool:
         assert self.process.poll() is None, f"etcd ended, see {self.output}"
@@ -181,7 +181,7 @@ class Etcd:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -276,7 +276,7 @@ class Talk:
     def __init__(self, space: Namespace, address: str, port: int, patient: bool = False):
         self.space, self.address, self.port, self.patient = space, address, port, patient
         self.kept = space.connect(address, port)
-        self.kept.settimeout(5)
+        self.kept.settimeout(20)
         self.rounds, self.failures, self.longest = 0, [], 0.0
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -288,7 +288,7 @@ class Talk:
             try:
                 self.exchange(self.kept)
                 with self.fresh() as fresh:
-                    fresh.settimeout(5)
+                    fresh.settimeout(20)
                     self.exchange(fresh)
             except OSError as error:
                 self.failures.append(f"round {self.rounds}: {error!r}")
@@ -298,10 +298,10 @@ class Talk:
             self.ending.wait(0.01)
 
     def fresh(self) -> socket.socket:
-        until = time.monotonic() + 5
+        until = time.monotonic() + 10
         while True:
             try:
-                return self.space.connect(self.address, self.port, 5)
+                return self.space.connect(self.address, self.port, 20)
             except OSError as error:
                 lost = error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
                 if not (self.patient and lost and time.monotonic() < until):
@@ -447,7 +447,7 @@ def churn(cluster: Cluster, attachments: int, seconds: float, seed: int) -> dict
                     pods.append(daemon.client.run_pod().id)
                     counts[name] += 1
             if not daemon.alive:
-                daemon.process.wait(10)
+                daemon.process.wait(30)
                 daemon.start()
                 pods = [pod.id for pod in daemon.client.pods()]
 
@@ -464,5 +464,5 @@ def strike(pid: int) -> None:
 def interrupt(daemon: Daemon) -> None:
     """kill -9, and a new one."""
     strike(daemon.pid)
-    daemon.process.wait(10)
+    daemon.process.wait(30)
     daemon.start()

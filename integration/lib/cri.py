@@ -225,7 +225,7 @@ class Container:
         answer = self.client.call("ContainerStatus", container_id=self.id, verbose=True)
         return json.loads(answer.info.get("info", "{}"))
 
-    def wait(self, deadline: float = 20):
+    def wait(self, deadline: float = 60):
         """Its status once it has ended."""
         from . import wait
 

@@ -78,7 +78,7 @@ class Daemon:
             str(binaries() / "swiftletd"), "--config", str(self.config), "--root", str(self.root),
             "--state", str(self.state), "--socket", str(self.socket), *more)
 
-    def start(self, deadline: float = 20, **popen) -> Daemon:
+    def start(self, deadline: float = 60, **popen) -> Daemon:
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
                 self.command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL, **popen)
@@ -97,7 +97,7 @@ class Daemon:
             assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
             return False
 
-    def run_to_end(self, *more: str, deadline: float = 20) -> tuple[int, str]:
+    def run_to_end(self, *more: str, deadline: float = 60) -> tuple[int, str]:
         """Exit code and output of a start that must fail."""
         process = subprocess.Popen(
             self.command(*more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -120,9 +120,9 @@ class Daemon:
     def kill(self) -> None:
         """SIGKILL, and gone."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
-    def terminate(self, deadline: float = 15) -> int:
+    def terminate(self, deadline: float = 60) -> int:
         """SIGTERM; its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(deadline)
@@ -161,7 +161,7 @@ class Daemon:
                 pass
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
         self.client.close()

@@ -78,7 +78,7 @@ class Call:
     def waits(self) -> bool:
         return self.thread.is_alive()
 
-    def result(self, deadline: float = 30):
+    def result(self, deadline: float = 60):
         self.thread.join(deadline)
         assert not self.waits, f"no answer within {deadline} s"
         if self.error is not None:

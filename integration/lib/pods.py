@@ -29,7 +29,7 @@ def serve(pod: Pod, address: str, name: str = "server", text: str = "page") -> C
 def fetch(container: Container, address: str, port: int, path: str = "/") -> str:
     """The page at an address as a container sees it; empty when nobody answers in time."""
     host = f"[{address}]" if ":" in address else address
-    answer = container.execute("timeout", "5", "wget", "-q", "-O", "-", f"http://{host}:{port}{path}")
+    answer = container.execute("timeout", "9", "wget", "-q", "-O", "-", f"http://{host}:{port}{path}")
     return answer.stdout.decode()
 
 

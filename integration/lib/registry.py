@@ -89,7 +89,7 @@ class Registry:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(30)
 
 
 class HostileRegistry:

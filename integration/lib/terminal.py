@@ -21,6 +21,7 @@ class Session:
         self.master, slave = pty.openpty()
         self.seen = b""
         self._resize(rows, columns)
+        self.before = self.settings()  # the program may change them before anybody looks
         # setsid, then the first terminal opened becomes the controlling one.
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment,
                                         start_new_session=True, preexec_fn=take_terminal)
@@ -39,7 +40,7 @@ class Session:
     def settings(self) -> list:
         return termios.tcgetattr(self.master)
 
-    def until(self, text: str, deadline: float = 10) -> str:
+    def until(self, text: str, deadline: float = 30) -> str:
         """Reads until `text` was seen; gives what came, and forgets it."""
         wanted = text.encode()
 
@@ -53,7 +54,7 @@ class Session:
         shown, self.seen = self.seen, b""
         return shown.decode()
 
-    def ends(self, deadline: float = 10) -> int:
+    def ends(self, deadline: float = 30) -> int:
         """The program's exit status."""
         def ended() -> bool:
             self._read()

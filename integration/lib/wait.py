@@ -1,6 +1,7 @@
 """Bounded waiting for what announces itself to nobody: a condition is asked often, never slept for.
 
-Every deadline is SWIFTLET_PATIENCE times as long: an emulated machine is slower than any real one.
+A deadline is a loaded machine's: what must be done within a time is measured by the case that says so. Each is
+SWIFTLET_PATIENCE times as long, too: an emulated machine is slower than any real one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Value = TypeVar("Value")
 PATIENCE = float(os.environ.get("SWIFTLET_PATIENCE", 1))
 
 
-def until(condition: Callable[[], Value], what: str, deadline: float = 10, pause: float = 0.01) -> Value:
+def until(condition: Callable[[], Value], what: str, deadline: float = 30, pause: float = 0.01) -> Value:
     """The first truthy value of `condition`; AssertionError naming `what` when there is none in time."""
     deadline *= PATIENCE
     end = time.monotonic() + deadline

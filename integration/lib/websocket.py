@@ -39,7 +39,10 @@ class WebSocket:
         while self.closed is None:
             frame = self.frame()
             if frame is None:
-                chunk = self.connection.recv(1 << 16)
+                try:
+                    chunk = self.connection.recv(1 << 16)
+                except ConnectionResetError:  # it closed with something of ours unread
+                    chunk = b""
                 if not chunk:
                     return None
                 self.buffer += chunk

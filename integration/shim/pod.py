@@ -117,7 +117,7 @@ class Group:
     def remove(self) -> None:
         for directory in self.directories:
             for folder, _, _ in os.walk(directory, topdown=False):
-                end = time.monotonic() + 5
+                end = time.monotonic() + 30
                 while True:
                     try:
                         os.rmdir(folder)
@@ -230,7 +230,7 @@ class Pod:
             argv=[part.encode() for part in argv], env=ENVIRONMENT, cwd="/", user=pb.User(groups=[0]),
             capabilities=pb.Capabilities(**masks), no_new_privs=True)
 
-    def run(self, name: str, script: str, deadline: float = 10, **fields):
+    def run(self, name: str, script: str, deadline: float = 30, **fields):
         """Starts a container with a shell script."""
         request = self.container_request(name, ["sh", "-c", script], **fields)
         return self.client.call("Start", request, deadline)
@@ -242,14 +242,14 @@ class Pod:
             container_id=name, process=self.process_message(["sh", "-c", script]), timeout_nano=int(timeout * 1e9),
             cgroup=group.message(), output_limit=limit)
 
-    def execute(self, name: str, script: str, deadline: float = 15, **options):
+    def execute(self, name: str, script: str, deadline: float = 30, **options):
         return self.client.call("ExecSync", self.exec_request(name, script, **options), deadline)
 
-    def exits(self, acknowledged: int = 0, deadline: float = 10, client: Client | None = None):
+    def exits(self, acknowledged: int = 0, deadline: float = 30, client: Client | None = None):
         request = pb.WaitExitsRequest(acknowledged=acknowledged)
         return list((client or self.client).call("WaitExits", request, deadline).exits)
 
-    def wait_exit(self, name: str, deadline: float = 10):
+    def wait_exit(self, name: str, deadline: float = 30):
         """The exit of a container; those before it are acknowledged, it is not."""
         acknowledged = 0
         while True:
@@ -262,7 +262,7 @@ class Pod:
         """(stream, tag, content) of each record."""
         return [tuple(line.split(" ", 3)[1:]) for line in self.log_path(name).read_text().split("\n")[:-1]]
 
-    def wait_log(self, name: str, content: str, deadline: float = 10) -> None:
+    def wait_log(self, name: str, content: str, deadline: float = 30) -> None:
         """Until a record with that content is there."""
         end = time.monotonic() + deadline
         while not any(record[2] == content for record in self.log(name)):
@@ -274,7 +274,7 @@ class Pod:
             client = self.connect()
             client.call("StopSandbox")
             client.call("Shutdown")
-            self.process.wait(10)
+            self.process.wait(30)
         except (Closed, ShimError, OSError, subprocess.TimeoutExpired):
             if self.process.poll() is None:
                 self.process.kill()

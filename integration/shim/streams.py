@@ -38,7 +38,7 @@ class Ends:
     def write(self, data: bytes) -> None:
         os.write(self.ours["stdin"], data)
 
-    def read(self, until: bytes | None = None, name: str = "stdout", deadline: float = 10) -> bytes:
+    def read(self, until: bytes | None = None, name: str = "stdout", deadline: float = 30) -> bytes:
         return read(self.ours[name], until, deadline)
 
     def close(self, *names: str) -> None:
@@ -46,7 +46,7 @@ class Ends:
             os.close(self.ours.pop(name))
 
 
-def read(descriptor: int, until: bytes | None = None, deadline: float = 10) -> bytes:
+def read(descriptor: int, until: bytes | None = None, deadline: float = 30) -> bytes:
     """What comes until some bytes have come, or until the end."""
     end = time.monotonic() + deadline
     found = b""
@@ -97,7 +97,7 @@ def begin_terminal(
     with ours:
         with theirs:
             stream = (client or pod.client).begin("Exec", request, descriptors=[theirs.fileno()])
-        ours.settimeout(10)
+        ours.settimeout(30)
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     for _, _, data in ancillary:
         return stream, array.array("i", data)[0]

@@ -19,7 +19,7 @@ def envelope(method: str, payload: bytes = b"") -> bytes:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    connection.settimeout(5)
+    connection.settimeout(30)
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -183,7 +183,7 @@ def test_shutdown_only_after_stop(pod):
     pod.client.call("StopSandbox")
     pod.client.call("StopSandbox")
     pod.client.call("Shutdown")
-    assert pod.process.wait(5) == 0
+    assert pod.process.wait(30) == 0
 
 
 def test_pause_death_is_an_exit(pod):
@@ -208,7 +208,7 @@ def test_leaves_by_itself_when_all_is_acknowledged(pod):
     pod.client.call("StopSandbox")
     stream = pod.client.begin("WaitExits", pb.WaitExitsRequest(acknowledged=1))
     assert not pod.client.finish(stream).exits
-    assert pod.process.wait(5) == 0
+    assert pod.process.wait(30) == 0
 
 
 def test_wait_exits_deadline_and_newer_caller(pod):

@@ -88,7 +88,7 @@ class Client:
         self._methods[self._stream] = method
         return self._stream
 
-    def finish(self, stream: int, deadline: float = 10):
+    def finish(self, stream: int, deadline: float = 30):
         """The answer to a request. TimeoutError, ShimError or Closed when there is none."""
         end = time.monotonic() + deadline
         while stream not in self._answers:
@@ -99,7 +99,7 @@ class Client:
             raise ShimError(response.status)
         return getattr(pb, f"{method}Response").FromString(response.payload)
 
-    def call(self, method: str, request=None, deadline: float = 10, **options):
+    def call(self, method: str, request=None, deadline: float = 30, **options):
         if request is None:
             request = getattr(pb, f"{method}Request")()
         return self.finish(self.begin(method, request, **options), deadline)

@@ -24,7 +24,7 @@ def alive(pids: list[str]) -> list[str]:
 
 def test_a_stop_kills_the_whole_group_at_once(cri):
     pod = shared_pids(cri)
-    container = pod.run(["sh", "-c", "sleep 1000 & sleep 1000 & (setsid sleep 1000 &); trap 'exit 3' TERM; wait"])
+    container = pod.run(["sh", "-c", "trap 'exit 3' TERM; sleep 1000 & sleep 1000 & (setsid sleep 1000 &); wait"])
     directory = group(container)
     wait.until(lambda: len((directory / "cgroup.procs").read_text().split()) == 4, "four processes")
     pids = (directory / "cgroup.procs").read_text().split()
@@ -75,5 +75,6 @@ def test_a_command_counts_for_its_container(pod):
     assert container.execute("sh", "-c", HOG).exit_code == 137
     assert counts(group(container), "memory.events")["oom_kill"] == 1
     assert container.status().state == pb.CONTAINER_RUNNING
+    wait.until(lambda: "sleep 3600" in container.shell("ps"), "the program to have set its trap")
     container.stop(timeout=20)
     assert (container.status().exit_code, container.status().reason) == (0, "Completed")
