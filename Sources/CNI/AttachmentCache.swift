@@ -26,6 +26,17 @@ struct AttachmentCache: Sendable {
     fileNames(directory).compactMap { $0.hasSuffix(".json") ? Identifier(String($0.dropLast(5))) : nil }
   }
 
+  /// - Throws: ``LaterFormat`` when a later version has written one of the files: it could not be detached.
+  func check() throws(LaterFormat) {
+    for sandbox in sandboxes {
+      let path = path(sandbox)
+      guard let bytes = try? readSmallFile(path, limit: 4 << 20), let found = (try? JSON(parsing: bytes))?["form"]?.int,
+        found > Self.form
+      else { continue }
+      throw LaterFormat(subject: path, found: found, known: Self.form)
+    }
+  }
+
   func write(_ attachment: CachedAttachment) throws(CNIError) {
     var json = JSON.object([
       "form": .int(Self.form), "list": attachment.list.source, "path": .string(attachment.list.path),

@@ -191,6 +191,10 @@ package final class CNINetwork: Sendable {
 
   // MARK: after a restart
 
+  /// Looks at what an earlier run remembers. Blocks.
+  /// - Throws: ``LaterFormat`` when that was a later version.
+  package func checkState() throws(LaterFormat) { try cache.check() }
+
   /// Runs DEL for every attachment that no sandbox has any more: left by a crash, or by the reboot that ended all pods,
   /// which plugins' files outlive. What cannot be deleted is kept for the next start.
   package func reconcile(live: Set<Identifier>) async {

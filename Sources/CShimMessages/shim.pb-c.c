@@ -4448,7 +4448,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__state_request__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__state_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__state_response__field_descriptors[5] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__state_response__field_descriptors[6] =
 {
   {
     "sandbox_id",
@@ -4510,18 +4510,31 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__state_response__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "protocol_version",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__StateResponse, protocol_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__state_response__field_indices_by_name[] = {
   4,   /* field[4] = exits */
   1,   /* field[1] = pause_pid */
   2,   /* field[2] = pause_start_time */
+  5,   /* field[5] = protocol_version */
   0,   /* field[0] = sandbox_id */
   3,   /* field[3] = tasks */
 };
 static const ProtobufCIntRange swiftlet__shim__v1__state_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__state_response__descriptor =
 {
@@ -4531,7 +4544,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__state_response__descriptor 
   "Swiftlet__Shim__V1__StateResponse",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__StateResponse),
-  5,
+  6,
   swiftlet__shim__v1__state_response__field_descriptors,
   swiftlet__shim__v1__state_response__field_indices_by_name,
   1,  swiftlet__shim__v1__state_response__number_ranges,

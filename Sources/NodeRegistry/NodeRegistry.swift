@@ -13,6 +13,10 @@ package struct NodeRegistry: Sendable {
     self.logger = logger
   }
 
+  /// Looks at what an earlier run has kept. Blocks.
+  /// - Throws: ``LaterFormat`` when that was a later version.
+  package func checkState() throws(LaterFormat) { try SnapshotFile(directory: configuration.stateDirectory).check() }
+
   /// Follows the registry until the task is cancelled, whatever happens to it.
   /// - Parameters:
   ///   - own: this node's record; without pod blocks it gets some.

@@ -1,11 +1,16 @@
 internal import FoundationEssentials
 internal import Glibc
 internal import LinuxSystem
-internal import RuntimeModel
+package import RuntimeModel
 
 /// `nodes.json` of the state directory: what the registry said last, for a start while it is away.
 struct SnapshotFile: Sendable {
+  /// Raised when a version before would misread the file.
+  private static let version: Int64 = 1
+
   private struct Content: Codable {
+    /// The first files have none.
+    var version: Int64?
     var name: String
     var blocks: [String]
     var nodes: [NodeRecord]
@@ -16,6 +21,13 @@ struct SnapshotFile: Sendable {
   private let threads = BlockingPool(threads: 1)
 
   init(directory: String?) { self.directory = directory }
+
+  /// A file that a later version has written is not one to be read as if there were none: peers would be cut off.
+  func check() throws(LaterFormat) {
+    guard let path, let bytes = try? readSmallFile(path, limit: Self.limit) else { return }
+    guard let found = documentVersion(bytes), found > Self.version else { return }
+    throw LaterFormat(subject: path, found: found, known: Self.version)
+  }
 
   /// - Returns: an empty view where there is no file, one of another node, or a torn one.
   func read(own: String) async -> RegistryView {
@@ -35,7 +47,7 @@ struct SnapshotFile: Sendable {
     guard let path else { return }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-    let bytes = try encoder.encode(Content(name: own, blocks: view.ownBlocks, nodes: view.nodes))
+    let bytes = try encoder.encode(Content(version: Self.version, name: own, blocks: view.ownBlocks, nodes: view.nodes))
     try await threads.run {
       let fresh = path + ".new"
       try? unlinkIfThere(fresh)

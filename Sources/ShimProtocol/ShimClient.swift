@@ -40,6 +40,9 @@ package final class ShimClient: Sendable {
     }
   }
 
+  /// The latest `protocol_version` of shim.proto that is spoken here.
+  package static let protocolVersion: UInt32 = 1
+
   /// The deadline of a call that is given none: 30 seconds from now, far more than any of them needs.
   package static var usualDeadline: ContinuousClock.Instant { .now + .seconds(30) }
 

@@ -19,10 +19,12 @@ final class Database: @unchecked Sendable {
     case null
   }
 
-  /// Opens or makes the file, with journal and pragmas of ours.
-  init(path: String) throws(StoreError) {
+  /// Opens or makes the file.
+  /// - Parameter readOnly: nothing is made, and the file and its log stay as they are.
+  init(path: String, readOnly: Bool = false) throws(StoreError) {
     var handle: OpaquePointer?
-    let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
+    let access = readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+    let flags = access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
     let code = sqlite3_open_v2(path, &handle, flags, nil)
     guard code == SQLITE_OK, let handle else {
       let text = handle.map { String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))

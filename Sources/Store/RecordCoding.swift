@@ -1,15 +1,25 @@
 internal import FoundationEssentials
 internal import RuntimeModel
 
-/// Records as JSON with the version of their form, so that a later daemon knows what it reads.
+/// Records as JSON with the version of their form, so that an earlier daemon knows that it does not know it.
 enum RecordCoding {
   struct Row {
     var id: String
     var record: [UInt8]
   }
 
-  /// Raised when a record's fields change their meaning; new optional fields do not raise it.
+  /// Raised when a daemon before would misread a record or refuse it, and then end its pod: a field changes its meaning,
+  /// a case is added, a request holds what was refused until now. New optional fields do not raise it.
   static let version = 1
+
+  /// What a row turns out to be.
+  enum Outcome<Record> {
+    case record(Record)
+    /// Of that version, later than ours.
+    case later(Int)
+    /// Nothing can be made of it; why.
+    case damaged(String)
+  }
 
   private struct Envelope<Record: Codable>: Codable {
     var version: Int
@@ -24,27 +34,19 @@ enum RecordCoding {
     }
   }
 
-  /// - Returns: nil for a row that does not read back, which is added to `damaged`.
-  static func decode<Record: Codable>(
-    _: Record.Type, _ row: Row, _ kind: DamagedRow.Kind, _ damaged: inout [DamagedRow], id: (Record) -> Identifier
-  ) -> Record? {
-    func refuse(_ reason: String) {
-      damaged.append(DamagedRow(kind: kind, id: row.id, reason: "the record of \(kind.rawValue) \(row.id) \(reason)"))
-    }
+  /// The version of a record later than ours, whose other fields may be any; nil for all else.
+  static func laterVersion(_ record: [UInt8]) -> Int? {
+    documentVersion(record).flatMap { $0 > version ? Int(clamping: $0) : nil }
+  }
+
+  static func decode<Record: Codable>(_: Record.Type, _ row: Row, id: (Record) -> Identifier) -> Outcome<Record> {
     do {
       let envelope = try JSONDecoder().decode(Envelope<Record>.self, from: Data(row.record))
-      guard envelope.version <= version else {
-        refuse("was written by a later version (\(envelope.version))")
-        return nil
-      }
-      guard id(envelope.record).value == row.id else {
-        refuse("is that of \(id(envelope.record))")
-        return nil
-      }
-      return envelope.record
+      if envelope.version > version { return .later(envelope.version) }
+      let found = id(envelope.record)
+      return found.value == row.id ? .record(envelope.record) : .damaged("is that of \(found)")
     } catch {
-      refuse("does not read: \(error)")
-      return nil
+      return laterVersion(row.record).map { .later($0) } ?? .damaged("does not read: \(error)")
     }
   }
 }

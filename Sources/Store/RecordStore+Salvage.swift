@@ -6,12 +6,11 @@ extension RecordStore {
   static func salvage(_ path: String, into database: Database) -> (sandboxes: Int, containers: Int) {
     guard let old = try? Database(path: path) else { return (0, 0) }
     var saved = (sandboxes: 0, containers: 0)
-    var damaged: [DamagedRow] = []
     for row in rows(of: "sandboxes", "id, name, '', record", in: old) {
-      let record = RecordCoding.decode(
-        SandboxRecord.self, RecordCoding.Row(id: row.id, record: row.record), .sandbox, &damaged
+      let outcome = RecordCoding.decode(
+        SandboxRecord.self, RecordCoding.Row(id: row.id, record: row.record)
       ) { $0.id }
-      guard let record else { continue }
+      guard case .record(let record) = outcome else { continue }
       let isSaved = attempt(database) { (database) throws(StoreError) in
         try database.run(
           "INSERT INTO sandboxes (id, name, record) VALUES (?, ?, ?)",

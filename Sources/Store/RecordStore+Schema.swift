@@ -39,11 +39,6 @@ extension RecordStore {
     try database.transaction { () throws(StoreError) in
       var version: Int64 = 0
       try database.run("PRAGMA user_version") { version = Database.integer($0, 0) }
-      guard version <= schemaVersion else {
-        throw .database(
-          code: SQLITE_MISMATCH,
-          message: "written by a later version (format \(version), this one knows \(schemaVersion))")
-      }
       guard version == 0 else { return }
       try database.run(
         "CREATE TABLE sandboxes (id TEXT PRIMARY KEY NOT NULL, name TEXT UNIQUE NOT NULL, record BLOB NOT NULL)")

@@ -9,10 +9,12 @@ internal import Synchronization
 /// the daemon's death; the last ones may be missing after a loss of power, when nothing of them runs any more either.
 /// A call blocks its thread for the time of one write (tens of microseconds).
 package final class RecordStore: Sendable {
-  /// Format of the rows; a file of a later one is refused.
+  /// Format of the tables. Raised when a daemon before would misread them, as ``RecordCoding/version`` for the rows; what
+  /// is of a later one is refused.
   static let schemaVersion: Int64 = 1
 
   private let database: Mutex<Database>
+  private let path: String
   /// What was found wrong with the file when it was opened; part of what ``load()`` reports.
   private let found: [String]
 
@@ -20,9 +22,11 @@ package final class RecordStore: Sendable {
   ///
   /// A file that SQLite finds damaged is set aside as `<path>.damaged-<time>`, a new one begins with what can be read of
   /// it, and ``load()`` says so.
-  /// - Throws: ``StoreError/database(code:message:)`` when it cannot be opened, is locked by another process, or was
-  ///   written by a later version.
+  /// - Throws: ``StoreError/laterFormat(_:)`` before anything is changed; ``StoreError/database(code:message:)`` when it
+  ///   cannot be opened or is locked by another process.
   package init(path: String) throws(StoreError) {
+    try Self.refuseLater(path)
+    self.path = path
     var found: [String] = []
     let opened: Database
     do {
@@ -111,25 +115,37 @@ package final class RecordStore: Sendable {
 
   /// Everything, oldest first. A row that does not read back is told in `damaged` and left where it is, with its name
   /// and addresses still taken: something of it may be alive. Who has ended that removes the row.
+  ///
+  /// - Throws: ``StoreError/laterFormat(_:)`` for a row of a later version.
   package func load() throws(StoreError) -> StoredRecords {
     let (sandboxes, containers) = try database.withLock { (database) throws(StoreError) in
       (try Self.rows(of: "sandboxes", database), try Self.rows(of: "containers", database))
     }
     var records = StoredRecords(findings: found)
-    records.sandboxes = sandboxes.compactMap { row in
-      RecordCoding.decode(SandboxRecord.self, row, .sandbox, &records.damaged) { $0.id }
-    }
-    records.containers = containers.compactMap { row in
-      RecordCoding.decode(ContainerRecord.self, row, .container, &records.damaged) { $0.id }
+    records.sandboxes = try decode(sandboxes, .sandbox, &records.damaged) { $0.id }
+    records.containers = try decode(containers, .container, &records.damaged) { $0.id }
+    return records
+  }
+
+  private func decode<Record: Codable>(
+    _ rows: [RecordCoding.Row], _ kind: DamagedRow.Kind, _ damaged: inout [DamagedRow], id: (Record) -> Identifier
+  ) throws(StoreError) -> [Record] {
+    var records: [Record] = []
+    for row in rows {
+      switch RecordCoding.decode(Record.self, row, id: id) {
+      case .record(let record): records.append(record)
+      case .later(let version): throw Self.laterRow(kind, row.id, version, path)
+      case .damaged(let reason):
+        damaged.append(DamagedRow(kind: kind, id: row.id, reason: "the record of \(kind.rawValue) \(row.id) \(reason)"))
+      }
     }
     return records
   }
 
   /// Removes a row that does not read back, with what hangs on it. Idempotent.
   package func remove(_ row: DamagedRow) throws(StoreError) {
-    let table = row.kind == .sandbox ? "sandboxes" : "containers"
     try write { (database) throws(StoreError) in
-      try database.run("DELETE FROM \(table) WHERE id = ?", [.text(row.id)])
+      try database.run("DELETE FROM \(row.kind.table) WHERE id = ?", [.text(row.id)])
     }
   }
 

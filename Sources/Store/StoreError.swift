@@ -10,6 +10,8 @@ package enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case notFound(Identifier)
   /// A record that does not read back: which, and why.
   case damaged(String)
+  /// The database, or a row of it, was written by a later version. Nothing was changed.
+  case laterFormat(LaterFormat)
   /// SQLite's extended result code (sqlite3_extended_errcode) and words, naming the step.
   case database(code: Int32, message: String)
 
@@ -19,6 +21,7 @@ package enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case .addressTaken(let address): "address \(address) is leased to another sandbox"
     case .notFound(let id): "no record of \(id)"
     case .damaged(let text): text
+    case .laterFormat(let format): format.description
     case .database(let code, let message): "record database: \(message) (SQLite code \(code))"
     }
   }

@@ -51,8 +51,11 @@ final class Service: Sendable {
     }
     let lock = try FileLock(path: "\(configuration.state)/lock")
     let rootLock = try FileLock(path: "\(configuration.root)/lock")
+    let directories = [configuration.root, configuration.state]
+    for directory in directories { try DirectoryFormat.check(directory) }
     try SocketFile.prepare(configuration.socket)
     let (daemon, records) = try await Daemon.open(configuration, logger: logger)
+    for directory in directories { try DirectoryFormat.claim(directory) }
     let transport = HTTP2ServerTransport.Posix(
       address: .unixDomainSocket(path: configuration.socket), transportSecurity: .plaintext,
       config: .defaults { $0.rpc.maxRequestPayloadSize = 16 << 20 })

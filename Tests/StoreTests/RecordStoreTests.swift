@@ -196,8 +196,33 @@ struct RecordStoreTests {
   @Test func `a later version's file is left alone`() throws {
     let scratch = try scratch.get()
     try Database(path: scratch.database).run("PRAGMA user_version = 99")
-    #expect(throws: StoreError.self) { try RecordStore(path: scratch.database) }
-    #expect(!scratch.names().contains { $0.contains("damaged") })
+    let before = scratch.bytes()
+    let refusal = StoreError.laterFormat(
+      LaterFormat(subject: "the database \(scratch.database)", found: 99, known: RecordStore.schemaVersion))
+    #expect(throws: refusal) { try RecordStore(path: scratch.database) }
+    #expect(scratch.bytes() == before && !scratch.names().contains { $0.contains("damaged") })
+  }
+
+  @Test(arguments: ["sandboxes", "containers"])
+  func `a later version's row is no damage, whatever else is in it`(table: String) throws {
+    let scratch = try scratch.get()
+    let one = sandbox("one")
+    do {
+      let store = try RecordStore(path: scratch.database)
+      try store.insert(one)
+      try store.insert(container("web", in: one))
+    }
+    let later = Array(#"{"version": 7, "record": {"id": 8}}"#.utf8)
+    try Database(path: scratch.database).run("UPDATE \(table) SET record = ?", [.blob(later)])
+    let before = scratch.bytes()
+    let error = #expect(throws: StoreError.self) { try RecordStore(path: scratch.database) }
+    guard case .laterFormat(let format) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(format.found == 7 && format.known == Int64(RecordCoding.version))
+    #expect(format.subject.contains(scratch.database) && format.subject.contains(table.dropLast(2)))
+    #expect(scratch.bytes() == before)
   }
 
   @Test func `the file is ours alone`() throws {

@@ -12,7 +12,8 @@ import Streaming
 extension Daemon {
   /// Opens everything the daemon needs; nothing is served yet. ``recover()`` comes next.
   ///
-  /// The directories and their lock are the caller's: see `StateDirectory`.
+  /// The directories and their lock are the caller's.
+  /// - Throws: with ``LaterFormat``'s words, before anything is changed, when a later version has written some of it.
   package static func open(_ configuration: DaemonConfiguration, logger: Logger) async throws -> (Daemon, Records) {
     let bootID = try BootID.current()
     let store = try RecordStore(path: "\(configuration.root)/state.db")
@@ -22,13 +23,14 @@ extension Daemon {
     let records = Records(stored)
     let threads = BlockingPool(threads: 8)
     let journal = AttachJournal()
+    // Before the network, which changes the kernel: whatever a later version has written is seen first.
+    let images = try ImageStore(
+      root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let network = try await openNetwork(
       configuration, records.sandboxes.map(\.record), bootID: bootID, journal: journal, logger: logger
     ) {
       try await threads.run { try leases(store, bootID, logger) }
     }
-    let images = try ImageStore(
-      root: "\(configuration.root)/images", configuration: configuration.registries, logger: logger)
     let userNamespaces = UserNamespaceSupport.probe(layers: images.layerDirectory)
     if let obstacle = userNamespaces.obstacle {
       logger.notice("pods cannot have user namespaces on this node", metadata: ["because": "\(obstacle)"])
@@ -42,6 +44,7 @@ extension Daemon {
   }
 
   /// Reconciles the records with the kernel, then lets requests in.
+  /// - Throws: ``LaterFormat`` for a pod that a later version has started; nothing is ended then.
   package func recover(_ records: Records) async throws {
     // Compiling a profile takes some 30 ms: now, and not in the first pod's start.
     async let compiled: Void = threads.run { [self] in
@@ -49,7 +52,7 @@ extension Daemon {
       _ = try defaultSeccomp(
         capabilities: ProcessCapabilities(Runtime_V1_Capability(), available: availableCapabilities).all)
     }
-    await Recovery(daemon: self).run(records)
+    try await Recovery(daemon: self).run(records)
     followLosses()
     try await compiled
     recovered.open()

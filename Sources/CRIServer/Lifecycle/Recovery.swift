@@ -17,7 +17,8 @@ struct Recovery: Sendable {
   private static let startPatience = Duration.seconds(2)
   private static let reboot = "the node was restarted"
 
-  func run(_ records: Records) async {
+  /// - Throws: ``LaterFormat`` before anything is changed, when a shim speaks a later protocol.
+  func run(_ records: Records) async throws {
     for sandbox in records.sandboxes {
       daemon.sandboxes.insert(sandbox, id: sandbox.id, name: sandbox.record.metadata.key)
     }
@@ -25,8 +26,15 @@ struct Recovery: Sendable {
       daemon.containers.insert(
         container, id: container.id, name: container.record.metadata.key(in: container.sandboxID))
     }
+    let reached = await reach()
+    for (id, result) in reached {
+      guard case .success(let shim) = result, shim.protocolVersion > ShimClient.protocolVersion else { continue }
+      throw LaterFormat(
+        subject: "the protocol of sandbox \(id)'s shim at \(daemon.configuration.runDirectory(of: id.value))",
+        found: Int64(shim.protocolVersion), known: Int64(ShimClient.protocolVersion))
+    }
     await withTaskGroup { group in
-      for sandbox in daemon.sandboxes.all { group.addTask { await recover(sandbox) } }
+      for sandbox in daemon.sandboxes.all { group.addTask { await recover(sandbox, reached[sandbox.id]) } }
     }
     await removeOrphans(records)
     daemon.logger.info(
@@ -34,7 +42,46 @@ struct Recovery: Sendable {
       metadata: ["sandboxes": "\(daemon.sandboxes.all.count)", "containers": "\(daemon.containers.all.count)"])
   }
 
-  private func recover(_ sandbox: Sandbox) async {
+  /// A shim, and what it holds.
+  private struct Reached: Sendable {
+    var shim: ShimClient
+    var state: Swiftlet_Shim_V1_StateResponse
+
+    var protocolVersion: UInt32 { max(1, state.protocolVersion) }
+  }
+
+  /// All shims that there should be.
+  private func reach() async -> [Identifier: Result<Reached, any Error>] {
+    await withTaskGroup { group in
+      for sandbox in daemon.sandboxes.all where isReachable(sandbox.record) {
+        group.addTask {
+          do {
+            return (sandbox.id, Result<Reached, any Error>.success(try await reach(sandbox)))
+          } catch {
+            return (sandbox.id, Result<Reached, any Error>.failure(error))
+          }
+        }
+      }
+      return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+    }
+  }
+
+  private func isReachable(_ record: SandboxRecord) -> Bool {
+    record.bootID == daemon.bootID && record.state != .creating && !record.isReleased
+  }
+
+  private func reach(_ sandbox: Sandbox) async throws -> Reached {
+    let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
+    let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
+    do {
+      return Reached(shim: shim, state: try await state(of: shim))
+    } catch {
+      shim.close()
+      throw error
+    }
+  }
+
+  private func recover(_ sandbox: Sandbox, _ reached: Result<Reached, any Error>?) async {
     do {
       let record = sandbox.record
       if record.bootID != daemon.bootID {
@@ -42,8 +89,8 @@ struct Recovery: Sendable {
       } else if record.state == .creating {
         try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
         try await daemon.forget(sandbox)
-      } else if !record.isReleased {
-        try await reconnect(sandbox)
+      } else if let reached {
+        try await reconnect(sandbox, reached)
       }
     } catch {
       daemon.logger.error("a sandbox is not recovered", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
@@ -69,14 +116,12 @@ struct Recovery: Sendable {
     }
   }
 
-  private func reconnect(_ sandbox: Sandbox) async throws {
-    let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
+  private func reconnect(_ sandbox: Sandbox, _ reached: Result<Reached, any Error>) async throws {
     do {
-      let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
-      let state = try await state(of: shim)
-      sandbox.connect(shim)
-      try await reconcile(sandbox, with: state)
-      ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
+      let found = try reached.get()
+      sandbox.connect(found.shim)
+      try await reconcile(sandbox, with: found.state)
+      ExitFollower(daemon: daemon, sandbox: sandbox, shim: found.shim).start()
     } catch {
       daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
       sandbox.connect(nil)

@@ -11,6 +11,7 @@ extension Daemon {
   ) async throws -> any NetworkProvider {
     if let cni = configuration.cni {
       let network = CNINetwork(cni, logger: logger)
+      try network.checkState()
       let live = Set(records.filter { $0.bootID == bootID && !$0.isReleased }.map(\.id))
       // Unstructured: plugins may take their time, and no sandbox of ours is concerned.
       Task { await network.reconcile(live: live) }

@@ -57,8 +57,9 @@ final class NodeNetwork: Sendable {
   // MARK: life
 
   /// Opens the network if its blocks are known, and follows the registry where there is one.
-  /// - Throws: what stands in the way of a network whose blocks are known.
+  /// - Throws: what stands in the way of a network whose blocks are known; ``LaterFormat`` before anything is changed.
   func start() async throws {
+    if let registryConfiguration { try NodeRegistry(registryConfiguration, logger: logger).checkState() }
     let blocks = try blocksFile.read(unless: configuration.podCIDRs) ?? configuration.podCIDRs
     if !blocks.isEmpty {
       let network = try await makeNetwork(blocks)

@@ -825,10 +825,15 @@ struct  Swiftlet__Shim__V1__StateResponse
    */
   size_t n_exits;
   Swiftlet__Shim__V1__Exit **exits;
+  /*
+   * Of this protocol, as the shim speaks it; 0: the first, 1. Raised when a daemon before would misuse a shim, or end its
+   * pod for want of understanding: such a daemon does not start then, and leaves the pod alone.
+   */
+  uint32_t protocol_version;
 };
 #define SWIFTLET__SHIM__V1__STATE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__state_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0,NULL, 0 }
 
 
 struct  Swiftlet__Shim__V1__Task

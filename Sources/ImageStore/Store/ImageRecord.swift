@@ -13,12 +13,6 @@ struct ImageRecord: Codable, Hashable, Sendable {
   var configuration: String
   /// Grows with each change: of two records with the same tag the younger has it.
   var sequence: UInt64
-
-  func encoded() throws -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return Array(try encoder.encode(self))
-  }
 }
 
 /// What is written beside a layer.

@@ -121,7 +121,7 @@ extension ImageStore {
       }
       try makeVolumes(volumes, of: record, in: work, check)
       // Not synced: after a power loss no container is alive to need it.
-      try writePrivately(Array(try JSONEncoder().encode(record)), to: work + "/snapshot.json", synced: false)
+      try writePrivately(try StoreDocument.encode(record), to: work + "/snapshot.json", synced: false)
       let final = path(of: key)
       guard rename(work, final) == 0 else { throw ImageError.call("rename", final, errno) }
     } catch {
@@ -161,10 +161,7 @@ extension ImageStore {
         continue
       }
       let file = path(of: key) + "/snapshot.json"
-      guard
-        let bytes = try? readStoreFile(file, limit: 1 << 20),
-        let record = try? JSONDecoder().decode(SnapshotRecord.self, from: Data(bytes))
-      else {
+      guard let record = try StoreDocument.read(SnapshotRecord.self, file, limit: 1 << 20) else {
         logger.warning("snapshot record cannot be read", metadata: ["path": "\(file)"])
         snapshots.withLock { $0[key] = SnapshotRecord(image: ContentDigest(of: []), chainIDs: []) }
         continue

@@ -34,7 +34,8 @@ package final class ImageStore: Sendable {
   /// Opens the store, made if absent; removes what an interrupted pull left, and drops images whose layers are gone.
   ///
   /// - Parameter root: absolute; missing directories are made.
-  /// - Throws: ``ImageError`` of kind `system` when the directory cannot be used.
+  /// - Throws: ``ImageError`` of kind `system` when the directory cannot be used; `unsupported`, before anything is
+  ///   changed, when something in it is of a later version.
   package init(root: String, configuration: RegistryConfiguration, logger: Logger) throws(ImageError) {
     directory = try StoreDirectory(root: root)
     self.configuration = configuration
@@ -139,7 +140,7 @@ extension ImageStore {
       }
       for record in changes {
         try writeDurably(
-          try record.encoded(), to: directory.record(record.id), by: directory.temporaryName("record"))
+          try StoreDocument.encode(record), to: directory.record(record.id), by: directory.temporaryName("record"))
         if table.withLock({ $0.apply(record) }) { layers.hold(record.layers.map(\.chainID)) }
       }
     }
@@ -147,27 +148,32 @@ extension ImageStore {
 
   /// Reads what is on disk; called before anybody else can.
   private func recover() throws(ImageError) {
+    // First all is read: what a later version has written ends this before anything is removed.
+    let strangers = try layers.open()
+    let useless = try recoverImages()
+    try recoverSnapshots()
     var aside: [String] = []
     for name in try entries(of: directory.temporary) {
       aside.append("\(directory.temporaryPath)/\(String(decoding: name, as: UTF8.self))")
     }
-    for stranger in try layers.open() {
+    for stranger in strangers {
       logger.warning("layer is incomplete and removed", metadata: ["path": "\(stranger)"])
       if let path = try directory.setAside(stranger) { aside.append(path) }
     }
-    try recoverImages()
-    try recoverSnapshots()
+    for path in useless { unlink(path) }
     aside += try layers.collect()
     sweeper.discard(aside)
   }
 
-  private func recoverImages() throws(ImageError) {
+  /// - Returns: files of images that are none, or none any more.
+  private func recoverImages() throws(ImageError) -> [String] {
+    var useless: [String] = []
     for name in try entries(of: openTrustedDirectory(directory.images)) {
       let file = String(decoding: name, as: UTF8.self)
       let path = "\(directory.images)/\(file)"
-      guard let (record, document) = readRecord(path), "\(record.id.hex).json" == file else {
+      guard let (record, document) = try readRecord(path), "\(record.id.hex).json" == file else {
         logger.warning("image record cannot be read and is removed", metadata: ["path": "\(path)"])
-        unlink(path)
+        useless.append(path)
         continue
       }
       let chains = record.layers.map(\.chainID)
@@ -180,16 +186,17 @@ extension ImageStore {
       logger.warning(
         "image is dropped: a layer of it is missing",
         metadata: ["image": "\(record.id)", "tags": "\(record.tags.sorted())", "layer": "\(missing)"])
-      unlink(path)
+      useless.append(path)
     }
     table.withLock { $0.settleTags() }
+    return useless
   }
 
-  private func readRecord(_ path: String) -> (ImageRecord, ConfigurationDocument)? {
+  private func readRecord(_ path: String) throws(ImageError) -> (ImageRecord, ConfigurationDocument)? {
     let limits = configuration.limits
     guard
-      let bytes = try? readStoreFile(path, limit: 2 * limits.configurationBytes + (1 << 20)),
-      let record = try? JSONDecoder().decode(ImageRecord.self, from: Data(bytes)),
+      let record = try StoreDocument.read(
+        ImageRecord.self, path, limit: 2 * limits.configurationBytes + (1 << 20)),
       let document = try? ConfigurationDocument(Array(record.configuration.utf8), limits: limits, name: path),
       document.id == record.id, document.layers == record.layers
     else { return nil }

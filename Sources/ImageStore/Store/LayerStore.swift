@@ -57,11 +57,12 @@ final class LayerStore: Sendable {
   /// Reads what is on disk. Called once, before anything else.
   ///
   /// - Returns: names that are no layers.
+  /// - Throws: of kind `unsupported` for a layer of a later version; nothing was changed then.
   func open() throws(ImageError) -> [String] {
     var strangers: [String] = []
     for name in try entries(of: openTrustedDirectory(directory.layers)) {
       let text = String(decoding: name, as: UTF8.self)
-      guard let chain = ContentDigest(sha256Hex: text), let record = read(chain) else {
+      guard let chain = ContentDigest(sha256Hex: text), let record = try read(chain) else {
         strangers.append("\(directory.layers)/\(text)")
         continue
       }
@@ -70,11 +71,10 @@ final class LayerStore: Sendable {
     return strangers
   }
 
-  private func read(_ chain: ContentDigest) -> LayerRecord? {
+  private func read(_ chain: ContentDigest) throws(ImageError) -> LayerRecord? {
     var found = stat()
     guard lstat(directory.diff(chain), &found) == 0, found.isDirectory else { return nil }
-    guard let bytes = try? readStoreFile(directory.layer(chain) + "/layer.json", limit: 64 << 10) else { return nil }
-    return try? JSONDecoder().decode(LayerRecord.self, from: Data(bytes))
+    return try StoreDocument.read(LayerRecord.self, directory.layer(chain) + "/layer.json", limit: 64 << 10)
   }
 
   /// Keeps layers from removal, be they here already or not, until ``release(_:)``.
@@ -139,7 +139,7 @@ final class LayerStore: Sendable {
       try PrivateDirectory.make(work + "/diff")
       let size = try write(blob, layer, into: work, above: below, cancellation: cancellation)
       let record = LayerRecord(diffID: layer.diffID, size: size)
-      try writePrivately(Array(try JSONEncoder().encode(record)), to: work + "/layer.json", synced: false)
+      try writePrivately(try StoreDocument.encode(record), to: work + "/layer.json", synced: false)
       try cancellation.check()
       let synced = clinux_fs_syncfs(directory.temporary.raw)
       guard synced == 0 else { throw ImageError.call("sync", "the image store", -synced) }

@@ -1083,6 +1083,10 @@ package nonisolated struct Swiftlet_Shim_V1_StateResponse: Sendable {
   /// not yet acknowledged, by sequence
   package var exits: [Swiftlet_Shim_V1_Exit] = []
 
+  /// Of this protocol, as the shim speaks it; 0: the first, 1. Raised when a daemon before would misuse a shim, or end its
+  /// pod for want of understanding: such a daemon does not start then, and leaves the pod alone.
+  package var protocolVersion: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2909,7 +2913,7 @@ nonisolated extension Swiftlet_Shim_V1_StateRequest: SwiftProtobuf.Message, Swif
 
 nonisolated extension Swiftlet_Shim_V1_StateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StateResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{3}pause_pid\0\u{3}pause_start_time\0\u{1}tasks\0\u{1}exits\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sandbox_id\0\u{3}pause_pid\0\u{3}pause_start_time\0\u{1}tasks\0\u{1}exits\0\u{3}protocol_version\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2922,6 +2926,7 @@ nonisolated extension Swiftlet_Shim_V1_StateResponse: SwiftProtobuf.Message, Swi
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.pauseStartTime) }()
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.tasks) }()
       case 5: try { try decoder.decodeRepeatedMessageField(value: &self.exits) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.protocolVersion) }()
       default: break
       }
     }
@@ -2943,6 +2948,9 @@ nonisolated extension Swiftlet_Shim_V1_StateResponse: SwiftProtobuf.Message, Swi
     if !self.exits.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.exits, fieldNumber: 5)
     }
+    if self.protocolVersion != 0 {
+      try visitor.visitSingularUInt32Field(value: self.protocolVersion, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2952,6 +2960,7 @@ nonisolated extension Swiftlet_Shim_V1_StateResponse: SwiftProtobuf.Message, Swi
     if lhs.pauseStartTime != rhs.pauseStartTime {return false}
     if lhs.tasks != rhs.tasks {return false}
     if lhs.exits != rhs.exits {return false}
+    if lhs.protocolVersion != rhs.protocolVersion {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
