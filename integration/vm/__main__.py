@@ -36,6 +36,8 @@ def main() -> int:
     parser.add_argument("--run", metavar="COMMAND", help="what bash runs instead of the cases")
     parser.add_argument("--with", metavar="PATH", type=pathlib.Path, action="append", default=[], dest="files",
                         help="a file or directory that the command finds in /swiftlet/with")
+    parser.add_argument("--package", metavar="NAME", action="append", default=[], dest="packages",
+                        help="a further Debian package that the machine has, without what it depends on")
     options, arguments = parser.parse_known_args()
     for file in options.files:
         if not file.exists():
@@ -44,7 +46,7 @@ def main() -> int:
     began = time.monotonic()
     BUILD.mkdir(parents=True, exist_ok=True)
     kernel = Kernel()
-    system = disk.system(kernel)
+    system = disk.system(kernel, options.packages)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="run-") as scratch:
         own, results = pathlib.Path(scratch, "swiftlet.ext4"), pathlib.Path(scratch, "results.xml")
         disk.swiftlet(own, command, options.files)

@@ -30,12 +30,13 @@ SPACE = 3 << 30  # of the system's disk, as the machine sees it; the file has ho
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 
 
-def system(kernel: Kernel) -> pathlib.Path:
-    """The root disk. Kept, for it changes only with packages, kernel and venv; nobody writes into it."""
+def system(kernel: Kernel, more: list[str]) -> pathlib.Path:
+    """The root disk, with further packages. Kept, for it changes only with packages, kernel and venv; nobody writes
+    into it."""
     versions = subprocess.run(["dpkg-query", "-W"], capture_output=True, text=True, check=True).stdout
     state = hashlib.sha256()
     linked = libraries([binaries() / name for name in PROGRAMS])
-    for part in (kernel.version, versions, " ".join(sorted(map(str, linked))), *map(pathlib.Path.read_text, (
+    for part in (kernel.version, versions, " ".join([*sorted(map(str, linked)), *more]), *map(pathlib.Path.read_text, (
             pathlib.Path(__file__), BOOT, REPOSITORY / "integration" / "requirements.txt"))):
         state.update(part.encode() + b"\0")
     target = BUILD / f"system-{state.hexdigest()[:12]}.ext4"
@@ -44,13 +45,13 @@ def system(kernel: Kernel) -> pathlib.Path:
             old.unlink()
         with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
             tree = pathlib.Path(scratch, "tree")
-            fill(tree, kernel, linked)
+            fill(tree, kernel, linked, more)
             make(pathlib.Path(scratch, "image"), tree, SPACE)
             pathlib.Path(scratch, "image").rename(target)
     return target
 
 
-def fill(tree: pathlib.Path, kernel: Kernel, linked: set[pathlib.Path]) -> None:
+def fill(tree: pathlib.Path, kernel: Kernel, linked: set[pathlib.Path], more: list[str]) -> None:
     for name in DIRECTORIES:
         (tree / name).mkdir(parents=True)
     for name in MERGED:
@@ -58,7 +59,7 @@ def fill(tree: pathlib.Path, kernel: Kernel, linked: set[pathlib.Path]) -> None:
         (tree / name).symlink_to(f"usr/{name}")
     for name in ("tmp", "var/tmp"):
         (tree / name).chmod(0o1777)
-    wanted = {path: source for package in PACKAGES for path, source in debian.files(package).items()}
+    wanted = {path: source for package in PACKAGES + more for path, source in debian.files(package).items()}
     wanted |= {path: pathlib.Path(path) for path in ACCOUNTS}
     for path, source in wanted.items():
         if not path.startswith(UNWANTED):
