@@ -199,6 +199,20 @@ def test_a_neighbours_oom_kill_is_not_ours(pod):
     assert (status.exit_code, status.reason) == (0, "Completed")
 
 
+def test_a_childs_oom_kill_is_not_why_a_stop_ended_it(pod):
+    """FAULTS F30. The group has counted one when SIGKILL comes, from the container's stop or its pod's. On v2 what is
+    killed of a command counts there, too."""
+    script = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1; echo $?; exec sleep 100000"]
+    first, second = [pod.run(script, name=name, linux=resources(memory_limit_in_bytes=24 * MIB))
+                     for name in ("first", "second")]
+    for container in (first, second):
+        wait.until(lambda: "137\n" in container.log_text(), "the child's end")
+    first.stop()
+    pod.stop()
+    assert [(container.status().exit_code, container.status().reason) for container in (first, second)] == [
+        (137, "Error"), (137, "Error")]
+
+
 def test_processes_that_a_container_leaves_behind_are_gone_with_it(cri, daemon):
     """In the pod's PID namespace the kernel does not end them with the first."""
     pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent))

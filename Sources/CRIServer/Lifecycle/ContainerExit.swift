@@ -10,7 +10,8 @@ struct ContainerExit: Sendable {
 
   /// Idempotent: the shim repeats what was not acknowledged.
   func record(_ exit: Swiftlet_Shim_V1_Exit) async throws {
-    let reason = exit.oomKilled ? "OOMKilled" : exit.exitCode == 0 ? "Completed" : "Error"
+    let isOutOfMemory = exit.oomKilled && !container.isKilled
+    let reason = isOutOfMemory ? "OOMKilled" : exit.exitCode == 0 ? "Completed" : "Error"
     try await finish(exit, reason: reason, message: "")
   }
 

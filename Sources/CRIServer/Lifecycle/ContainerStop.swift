@@ -39,7 +39,8 @@ struct ContainerStop: Sendable {
   /// To the first process alone. One that has ended is on its way to the record.
   private func signal(_ number: UInt32) async throws {
     guard let process = container.record.process else { return }
-    try await daemon.threads.run {
+    try await daemon.threads.run { [container] in
+      if number == StopSignal.kill { container.noteKill() }
       do throws(SystemCallError) {
         try Pidfd.open(process)?.send(signal: Int32(number))
       } catch {
@@ -76,5 +77,15 @@ struct ContainerStop: Sendable {
     }
     guard let found, !found.isEmpty else { return "none of its processes is left, but its end was not told" }
     return found.joined(separator: ", ")
+  }
+}
+
+extension Container {
+  /// To be called right before its first process is killed. What its cgroup has counted of kills for want of memory was
+  /// a child or a command then, and is not why the container ends (FAULTS F30). Blocks its thread for a moment.
+  func noteKill() {
+    guard let process = record.process else { return }
+    let isAlive = (try? Pidfd.open(process)?.hasExited() == false) ?? false
+    if isAlive { markKilled() }
   }
 }

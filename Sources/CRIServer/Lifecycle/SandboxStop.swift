@@ -70,6 +70,7 @@ struct SandboxStop: Sendable {
   private func endProcesses() async throws {
     if let shim = sandbox.shim {
       do {
+        try await noteKills()
         try await stopPod(shim)
         // What has ended is recorded by the follower of the shim's exits, which needs the shim until then.
         for container in daemon.containers(of: sandbox.id)
@@ -89,6 +90,11 @@ struct SandboxStop: Sendable {
       try await killEverything()
     }
     if let shim = sandbox.record.shim { try await ShimProcess.reap(shim, exits: daemon.exits) }
+  }
+
+  private func noteKills() async throws {
+    let containers = daemon.containers(of: sandbox.id)
+    try await daemon.threads.run { for container in containers { container.noteKill() } }
   }
 
   /// Waits for long only for a shim that shows that it works.

@@ -19,6 +19,7 @@ final class Container: Sendable {
     var record: ContainerRecord
     var isRemoved = false
     var isStopping = false
+    var isKilled = false
     /// How many removals are under way.
     var removals = 0
   }
@@ -52,6 +53,10 @@ final class Container: Sendable {
   var isBeingRemoved: Bool { state.withLock { $0.removals > 0 } }
   func beginRemoval() { state.withLock { $0.removals += 1 } }
   func endRemoval() { state.withLock { $0.removals -= 1 } }
+
+  /// Whether a stop has killed its first process, which was alive until then.
+  var isKilled: Bool { state.withLock { $0.isKilled } }
+  func markKilled() { state.withLock { $0.isKilled = true } }
 
   /// - Returns: whether this is the first stop, the one that sends the stop signal.
   func beginStop() -> Bool {
