@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import pathlib
 import select
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 ROOT = pathlib.Path("/sys/fs/cgroup")
 TRACING = pathlib.Path("/sys/kernel/tracing")
 LIBC = ctypes.CDLL(None, use_errno=True)
-SYS_BPF, BPF_PROG_QUERY, BPF_CGROUP_DEVICE = 321, 16, 6
+SYS_BPF, BPF_PROG_GET_NEXT_ID, BPF_PROG_QUERY, BPF_CGROUP_DEVICE = 321, 11, 16, 6
 IN_MODIFY = 2
 
 
@@ -49,6 +50,18 @@ def device_programs(directory: pathlib.Path) -> list[int]:
         return list(ids[:struct.unpack_from("=I", attributes, 24)[0]])
     finally:
         os.close(fd)
+
+
+def programs() -> set[int]:
+    """The ids of all programs that the kernel holds, whoever uses them."""
+    found, last = set(), 0
+    while True:
+        attributes = ctypes.create_string_buffer(struct.pack("=III", last, 0, 0), 128)
+        if LIBC.syscall(SYS_BPF, BPF_PROG_GET_NEXT_ID, attributes, len(attributes)) < 0:
+            assert ctypes.get_errno() == errno.ENOENT, os.strerror(ctypes.get_errno())
+            return found
+        last = struct.unpack_from("=I", attributes, 4)[0]
+        found.add(last)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
 
 from lib import wait
 from lib.cri import SLEEPER, resources, security
+from lib.streams import SpdyCommand
 from lib.stubs import pb
 from vm.cases.kernel import ROOT, counts, group, moves, of, read
 
@@ -93,6 +95,50 @@ def test_a_command_has_a_group_of_its_own_for_as_long_as_it_runs(pod):
     container = pod.run(SLEEPER)
     assert container.shell("grep -c ^0::/exec- /proc/self/cgroup") == "1\n"
     wait.until(lambda: not list(group(container).glob("exec-*")), "end of the command's group")
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_session_has_a_group_of_its_own_too(execute, running, tty):
+    """Seen from the node, and gone when the client has left."""
+    session = execute(SpdyCommand, "echo up; exec sleep 1234", stdin=True, tty=tty)
+    session.read_until(b"up")
+    (leaf,) = group(running).glob("exec-*")
+    (pid,) = (leaf / "cgroup.procs").read_text().split()
+    assert b"sleep\x001234\x00" == pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    if tty:
+        session.vanish()
+    else:
+        os.kill(int(pid), signal.SIGKILL)
+        session.finish()
+    wait.until(lambda: not leaf.exists(), "end of the session's group")
+    assert running.status().state == pb.CONTAINER_RUNNING
+
+
+OWN_GROUPS = """own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $own/init.scope $own/system.slice
+echo $$ > $own/init.scope/cgroup.procs; echo '+memory +pids' > $own/cgroup.subtree_control
+sleep 1000 & echo $! > $own/system.slice/cgroup.procs; echo 7 > $own/system.slice/pids.max; echo made; wait"""
+
+
+def test_a_container_that_makes_groups_of_its_own(cri):
+    """As systemd does in a privileged container: commands still come in beside them, limits hold for all, nothing of it
+    outlives a stop."""
+    pod = cri.run_pod(linux=pb.LinuxPodSandboxConfig(
+        cgroup_parent=cri.cgroup_parent, security_context=pb.LinuxSandboxSecurityContext(privileged=True)))
+    container = pod.run(["sh", "-c", OWN_GROUPS], linux=security(privileged=True))
+    wait.until(lambda: container.log_text() == "made\n", "the container's own groups")
+    directory = group(container)
+    assert {path.name for path in directory.iterdir() if path.is_dir()} == {"init.scope", "system.slice"}
+    assert container.shell("cut -d/ -f4 /proc/self/cgroup").startswith("exec-")
+    container.client.call("UpdateContainerResources", container_id=container.id, linux=pb.LinuxContainerResources(
+        memory_limit_in_bytes=64 * MIB, cpu_shares=512))
+    assert read(directory, "memory.max", "cpu.weight") == {"memory.max": str(64 * MIB), "cpu.weight": "59"}
+    stats = cri.call("ContainerStats", container_id=container.id).stats
+    assert stats.memory.working_set_bytes.value > 0
+    pids = [pid for path in directory.glob("*/cgroup.procs") for pid in path.read_text().split()]
+    assert len(pids) == 2
+    container.stop(timeout=0)
+    wait.until(lambda: not directory.exists(), "end of the group")
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
 
 
 def test_L17_a_container_sees_its_own_group_and_cannot_write_to_it(pod):
