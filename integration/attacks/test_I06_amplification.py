@@ -16,8 +16,9 @@ SIZE = 256 * MIB
 def hollow(name: str) -> tar.Entry:
     """A file of 256 MiB that holds 512 bytes at its end (GNU's sparse format 1.0, in a pax header)."""
     table = f"1\n{SIZE - 512}\n512\n".encode().ljust(512, b"\0")
-    facts = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name, "GNU.sparse.realsize": str(SIZE)}
-    return tar.file(f"GNUSparseFile.0/{name}", table + b"end".rjust(512, b"\0"), pax=facts)
+    facts = {"major": "1", "minor": "0", "name": name, "realsize": str(SIZE)}
+    return tar.file(f"GNUSparseFile.0/{name}", table + b"end".rjust(512, b"\0"),
+                    pax={f"GNU.sparse.{key}": value for key, value in facts.items()})
 
 
 def allocated(directory: pathlib.Path) -> int:
