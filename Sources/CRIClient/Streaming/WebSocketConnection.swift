@@ -67,8 +67,10 @@ struct WebSocketConnection: Sendable {
     ) { channel in
       channel.close().map { .refused }
     }
-    return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
-      configuration: .init(upgradeConfiguration: configuration))
+    var pipeline = NIOUpgradableHTTPClientPipelineConfiguration(upgradeConfiguration: configuration)
+    // The server's first messages may come in one segment with its answer: NIO would drop them.
+    pipeline.leftOverBytesStrategy = .forwardBytes
+    return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(configuration: pipeline)
   }
 
   /// A binary message as a client must send it, masked (RFC 6455, 5.3).
