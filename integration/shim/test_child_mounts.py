@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import pathlib
+import subprocess
 import stat
 
 import pytest
@@ -250,18 +251,14 @@ def test_masked_and_readonly_paths(pod):
 def test_propagation_needs_a_shared_source(pod, propagation):
     source = pod.directory / "volume"
     source.mkdir()
-    failure = refused(
-        pod,
-        usual(
-            pod,
-            "c",
-            "true",
-            mounts=[
-                pb.Mount(destination="/v", type="bind", source=str(source), recursive=True, propagation=propagation)
-            ],
-        ),
-    )
-    assert failure.step.startswith("bind propagation") and failure.errno == errno.EINVAL
+    # A mount of its own: where systemd runs, every other one is shared.
+    subprocess.run(["mount", "--bind", "--make-private", source, source], check=True)
+    try:
+        mount = pb.Mount(destination="/v", type="bind", source=str(source), recursive=True, propagation=propagation)
+        failure = refused(pod, usual(pod, "c", "true", mounts=[mount]))
+        assert failure.step.startswith("bind propagation") and failure.errno == errno.EINVAL
+    finally:
+        subprocess.run(["umount", source], check=True)
 
 
 @pytest.mark.parametrize("propagation", [1, 2])

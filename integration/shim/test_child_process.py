@@ -217,8 +217,10 @@ def test_node_namespaces_are_the_nodes(shim):
 def test_pause_holds_nothing_of_the_node(shim):
     shim.start(pid=POD)
     folder = pathlib.Path(f"/proc/{shim.response.pause_pid}")
-    assert os.listdir(folder / "root") == []
-    assert len((folder / "mountinfo").read_text().splitlines()) == 1
+    # The pod's shm lies there on kernels that copy no detached mount (before Linux 6.15).
+    root = os.listdir(folder / "root")
+    assert root in ([], ["shm"])
+    assert len((folder / "mountinfo").read_text().splitlines()) == 1 + len(root)
     status = status_of((folder / "status").read_text())
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[name], 16) == 0, name
