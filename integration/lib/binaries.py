@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import os
 import pathlib
 import subprocess
 import tempfile
 
+from . import debian
 from .stubs import pb
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "attacks" / "programs"
+MADE = debian.CACHE.parent / "programs"
+ALONE = ["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"]
 
 
 @functools.cache
 def compiled(source: str, *options: str) -> bytes:
-    """The binary of a file in attacks/programs."""
+    """The binary of a file in attacks/programs; in an emulated machine, which has no compiler, one made beforehand."""
+    made = MADE / name(source, *options)
+    if made.exists():
+        return made.read_bytes()
     with tempfile.TemporaryDirectory() as directory:
         target = pathlib.Path(directory, "program")
         strict = ["-O1", "-Wall", "-Wextra", "-Werror"]
         subprocess.run(["gcc", *strict, *options, "-o", target, SOURCES / source], check=True)
         return target.read_bytes()
+
+
+def name(source: str, *options: str) -> str:
+    """What a binary is called that was made beforehand."""
+    state = hashlib.sha256((SOURCES / source).read_bytes() + "\0".join(options).encode()).hexdigest()
+    return f"{source.removesuffix('.c')}-{state[:12]}"
 
 
 @functools.cache
@@ -49,8 +62,7 @@ def prober() -> bytes:
 
 def other_abi(place: str, kind: str):
     """L28: calls of another ABI; `kind` is -m32, -mx32, or -DINT80 for a 64-bit program at the 32-bit entry."""
-    alone = ["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"]
-    return mount(place, "i386.c", *alone, kind)
+    return mount(place, "i386.c", *ALONE, kind)
 
 
 def planted_library(canary: str) -> bytes:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
+from lib import binaries as attacks
 from lib import debian, stubs
 from lib.daemon import binaries
 
@@ -26,6 +27,7 @@ REPOSITORY = debian.REPOSITORY
 BOOT = pathlib.Path(__file__).parent / "guest" / "boot"
 VENV = REPOSITORY / ".venv"
 PROGRAMS = ["swiftletd", "swiftlet", "swiftlet-shim", "swiftlet-pause"]
+KINDS = ["-m32", "-mx32", "-DINT80"]  # of L28's program
 SPACE = 3 << 30  # of the system's disk, as the machine sees it; the file has holes
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 
@@ -114,6 +116,10 @@ def swiftlet(target: pathlib.Path, command: list[str], files: list[pathlib.Path]
         (tree / "with").mkdir()
         for file in files:
             subprocess.run(["cp", "-a", file.resolve(), tree / "with" / file.name], check=True)
+        made = tree / ".build/programs"
+        made.mkdir(parents=True)
+        for program in [("prober.c", "-static"), *(("i386.c", *attacks.ALONE, kind) for kind in KINDS)]:
+            (made / attacks.name(*program)).write_bytes(attacks.compiled(*program))
         packages = tree / ".build/debian"  # what debian.py would have to download
         shutil.copytree(debian.unpacked("busybox-static"), packages / "busybox-static", symlinks=True)
         make(target, tree, 1 << 30)

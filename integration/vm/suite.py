@@ -1,4 +1,7 @@
-"""Which cases run in the machine: those of v2 alone, and of the others what hangs most on cgroups and on the kernel."""
+"""Which cases run in the machine: those of v2 alone, and of the others what hangs most on cgroups and on the kernel.
+
+The rest of the container contract and of layers L and S passes there, too, and takes half an hour: `make vm CASE=...`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,29 @@ attacks/test_L17_cgroup_view.py
 attacks/test_L18_release_agent.py
 attacks/test_L18_user_namespace.py
 attacks/test_S03_shim_loss.py::test_a_killed_shim_takes_its_pod_along_and_nothing_else
+test_terminals.py::test_what_a_container_sees_of_its_terminal
+test_terminals.py::test_a_command_has_a_terminal_in_a_user_namespace
+test_streaming.py::test_a_terminal_that_is_resized
+test_streaming.py::test_a_terminal_hangs_up_when_its_client_leaves
+test_streaming.py::test_two_clients_of_one_container
+test_streaming.py::test_attach_to_a_terminal
+test_client_sessions.py::test_a_shell_at_the_terminal
+test_lifecycle.py::test_the_pod_stops_while_a_container_starts[start.process]
+test_recovery.py::test_nobody_outlives_the_group_of_a_removed_container
+test_recovery.py::test_a_removal_that_cannot_end_a_process_says_so
+test_recovery.py::test_an_exec_of_an_earlier_daemon_is_nobody_elses
+test_mounts.py::test_propagation_in_three_modes
+test_mounts.py::test_read_only_and_what_is_mounted_below
+test_mounts.py::test_shm_is_one_of_the_pod_and_of_its_size
+test_security.py::test_the_default_profile_forbids_what_it_should_and_allows_the_rest
+test_security.py::test_masked_and_read_only_paths
+test_security.py::test_kernel_mounts_have_their_flags
+attacks/test_prober.py
+attacks/test_L24_node_mounts.py
+attacks/test_L25_mount_flags.py::test_table_of_flags_in_a_user_namespace
+attacks/test_L25_mount_flags.py::test_what_the_node_withholds_stays_withheld
+attacks/test_L28_other_abis.py
+attacks/test_S01_sockets.py
 """.split()
 
 # Cases of these files that ask how long something took, which an emulated machine cannot promise, or take long there.
