@@ -52,8 +52,8 @@ int clinux_host_eventfd(void) { return result(eventfd(0, EFD_CLOEXEC)); }
 
 int clinux_host_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
 
-int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token) {
-  struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = token};
+int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token, int sending) {
+  struct epoll_event event = {.events = (sending ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT, .data.u64 = token};
   return result(epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event));
 }
 

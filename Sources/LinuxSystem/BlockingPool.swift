@@ -1,5 +1,6 @@
 internal import Glibc
 internal import Synchronization
+internal import SystemPackage
 
 /// A fixed number of OS threads for system calls that block, so that the cooperative pool never does.
 ///
@@ -53,7 +54,16 @@ private final class Queue: Sendable {
       return true
     }
     if needsThread {
-      startThread { [self] in serve() }
+      do throws(SystemCallError) {
+        try startThread { [self] in serve() }
+      } catch {
+        // Those that run take the work; without any it would never be done.
+        let left = state.withLock { state in
+          state.threads -= 1
+          return state.threads
+        }
+        precondition(left > 0, "\(error)")
+      }
     }
     wake.signal()
   }
@@ -121,7 +131,8 @@ private final class Semaphore: @unchecked Sendable {
 }
 
 /// Starts a detached thread with every signal blocked: signals are for the threads that ask for them.
-func startThread(_ body: @escaping @Sendable () -> Void) {
+/// - Throws: EAGAIN where a limit on threads is reached; nothing is called then.
+func startThread(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
   final class Box {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
@@ -132,12 +143,16 @@ func startThread(_ body: @escaping @Sendable () -> Void) {
   pthread_sigmask(SIG_SETMASK, &all, &before)
   defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
   var thread = pthread_t()
+  let box = Unmanaged.passRetained(Box(body))
   let failed = pthread_create(
     &thread, nil,
     { argument in
       if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
       return nil
-    }, Unmanaged.passRetained(Box(body)).toOpaque())
-  precondition(failed == 0, "pthread_create: errno \(failed)")
+    }, box.toOpaque())
+  guard failed == 0 else {
+    box.release()
+    throw SystemCallError(call: "pthread_create", errno: Errno(rawValue: failed), subject: "a thread")
+  }
   pthread_detach(thread)
 }

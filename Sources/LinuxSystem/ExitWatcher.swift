@@ -3,7 +3,7 @@ internal import Glibc
 internal import Synchronization
 internal import SystemPackage
 
-/// Tells when processes end: one thread, one epoll(7), any number of pidfds.
+/// Tells when processes end, and when descriptors can be read or written: one thread, one epoll(7), any number of each.
 package final class ExitWatcher: Sendable {
   private let registry: Registry
 
@@ -11,7 +11,7 @@ package final class ExitWatcher: Sendable {
   package init() throws(SystemCallError) {
     let registry = try Registry()
     self.registry = registry
-    startThread { registry.serve() }
+    try startThread { registry.serve() }
   }
 
   deinit { registry.end() }
@@ -26,6 +26,23 @@ package final class ExitWatcher: Sendable {
       return true
     } catch is TimeLimitPassed {
       return false
+    }
+  }
+
+  /// What a descriptor is waited for.
+  package enum Direction: Sendable { case input, output }
+
+  /// Returns once a descriptor can be read from, or written to, or has failed or lost its other end.
+  ///
+  /// - Parameter limit: nil: for as long as it takes.
+  /// - Throws: CancellationError; ETIMEDOUT at the end of `limit`, and other ``SystemCallError``.
+  package func readiness(
+    of descriptor: borrowing OwnedFD, for direction: Direction, within limit: Duration? = nil
+  ) async throws {
+    do {
+      try await wait(for: descriptor.withRawDescriptor { $0 }, direction, within: limit)
+    } catch is TimeLimitPassed {
+      throw SystemCallError(call: "epoll_wait", errno: .timedOut, subject: "a descriptor")
     }
   }
 
@@ -56,9 +73,9 @@ package final class ExitWatcher: Sendable {
   }
 
   /// - Parameter raw: kept open by the caller until this begins to wait.
-  private func wait(for raw: Int32, within limit: Duration?) async throws {
+  private func wait(for raw: Int32, _ direction: Direction = .input, within limit: Duration?) async throws {
     let copy = try checked("dup", "descriptor \(raw)") { fcntl(raw, F_DUPFD_CLOEXEC, 0) }
-    let wait = ExitWait(OwnedFD(owning: copy), token: registry.nextToken())
+    let wait = ExitWait(OwnedFD(owning: copy), direction, token: registry.nextToken())
     let timer = limit.map { limit in
       Task {
         try await Task.sleep(for: limit)
@@ -89,10 +106,12 @@ private final class ExitWait: Sendable {
 
   let token: UInt64
   let descriptor: SharedFD
+  let direction: ExitWatcher.Direction
   private let phase = Mutex(Phase.idle)
 
-  init(_ descriptor: consuming OwnedFD, token: UInt64) {
+  init(_ descriptor: consuming OwnedFD, _ direction: ExitWatcher.Direction, token: UInt64) {
     self.descriptor = SharedFD(descriptor)
+    self.direction = direction
     self.token = token
   }
 
@@ -132,12 +151,13 @@ private final class Registry: Sendable {
     epoll = SharedFD(OwnedFD(owning: try checkedResult("epoll_create1", "exits") { clinux_host_epoll_create() }))
     stop = SharedFD(OwnedFD(owning: try checkedResult("eventfd", "exits") { clinux_host_eventfd() }))
     let (epoll, stop) = (epoll, stop)
-    try checkedResult("epoll_ctl", "exits") { clinux_host_epoll_add_once(epoll.raw, stop.raw, Self.stopToken) }
+    try checkedResult("epoll_ctl", "exits") { clinux_host_epoll_add_once(epoll.raw, stop.raw, Self.stopToken, 0) }
   }
 
   func add(_ wait: ExitWait) {
     waits.withLock { $0[wait.token] = wait }
-    let result = clinux_host_epoll_add_once(epoll.raw, wait.descriptor.raw, wait.token)
+    let result = clinux_host_epoll_add_once(
+      epoll.raw, wait.descriptor.raw, wait.token, wait.direction == .output ? 1 : 0)
     guard result < 0 else { return }
     wait.finish(
       .failure(SystemCallError(call: "epoll_ctl", errno: Errno(rawValue: -result), subject: "pidfd of an exit")))

@@ -13,25 +13,16 @@ package enum NetworkNamespace {
   /// - Returns: a descriptor of the namespace.
   /// - Throws: EEXIST when the name is taken; nothing is left then or at any other failure.
   package static func make(pinnedAt path: String) async throws(SystemCallError) -> SharedFD {
-    let made: Result<SharedFD, SystemCallError> = await withCheckedContinuation { continuation in
-      startThread { continuation.resume(returning: Result { () throws(SystemCallError) in try makeHere(path) }) }
-    }
-    return try made.get()
+    try await onOwnThread { () throws(SystemCallError) in try makeHere(path) }
   }
 
   /// Gives a namespace that a user namespace owns a name, and has its loopback up. See ``make(pinnedAt:)``.
   package static func pin(_ namespace: SharedFD, at path: String) async throws(SystemCallError) {
-    let done: Result<Void, SystemCallError> = await withCheckedContinuation { continuation in
-      startThread {
-        continuation.resume(
-          returning: Result { () throws(SystemCallError) in
-            try checkedResult("setns", "a network namespace") { clinux_enter_network(namespace.raw) }
-            try checkedResult("set up", "loopback of a network namespace") { clinux_host_raise_loopback() }
-            try name(namespace, path)
-          })
-      }
+    try await onOwnThread { () throws(SystemCallError) in
+      try checkedResult("setns", "a network namespace") { clinux_enter_network(namespace.raw) }
+      try checkedResult("set up", "loopback of a network namespace") { clinux_host_raise_loopback() }
+      try name(namespace, path)
     }
-    try done.get()
   }
 
   /// Opens a named namespace.

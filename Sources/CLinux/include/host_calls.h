@@ -29,7 +29,7 @@ int clinux_host_eventfd(void);
 
 // epoll(7) for Swift, whose Glibc module leaves it out.
 int clinux_host_epoll_create(void);
-int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token);
+int clinux_host_epoll_add_once(int epoll, int descriptor, uint64_t token, int sending);
 int clinux_host_epoll_remove(int epoll, int descriptor);
 // Up to `count` tokens that became readable; waits without limit. A count, or -errno.
 int clinux_host_epoll_wait(int epoll, uint64_t *tokens, int count);
