@@ -218,7 +218,7 @@ let package = Package(
     .testTarget(name: "StoreTests", dependencies: ["Store", "RuntimeModel", "CSQLite"], swiftSettings: house),
     .testTarget(
       name: "StreamingTests",
-      dependencies: ["SPDY", "Streaming", "LinuxSystem", "RuntimeModel", logging, nioCore, nioHTTP1],
+      dependencies: ["SPDY", "Streaming", "LinuxSystem", "RuntimeModel", logging, nioCore, nioHTTP1, nioPosix],
       swiftSettings: house),
   ]
     + podDoors

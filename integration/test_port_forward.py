@@ -168,9 +168,12 @@ def test_a_client_that_resets_or_vanishes(echo, forward, daemon):
     wait.until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before, "nothing kept")
 
 
-def test_a_pod_that_has_ended(pod, forward):
-    client = forward(pod)
-    pod.stop()
-    error, data = client.open(7000)
-    client.connection.pump(lambda: error in client.connection.finished and data in client.connection.reset)
-    assert b"not ready" in client.text(error)
+def test_a_pod_that_has_ended(echo, forward):
+    """Its connections end with it, whatever its clients do: they would keep its network namespace."""
+    client = forward(echo.pod)
+    _, data = client.open(7000)
+    client.connection.send(data, b"x\n")
+    client.connection.pump(lambda: client.text(data) == b"x\n")
+    echo.pod.stop()
+    client.connection.pump_to_end()
+    wait.until(lambda: not echo.alive, "the end of the connection")

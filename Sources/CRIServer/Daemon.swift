@@ -58,7 +58,7 @@ package final class Daemon: Sendable {
     self.logger = logger
     users = UserDatabases(images: images)
     self.userNamespaces = userNamespaces
-    streaming = StreamingServer(configuration.streaming, logger: logger)
+    streaming = StreamingServer(configuration.streaming, exits: exits, logger: logger)
   }
 
   /// Our own network, for what only it can do; nil where plugins provide.

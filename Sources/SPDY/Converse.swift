@@ -10,6 +10,7 @@ extension Channel {
 
 /// Passes bytes between a socket and a stream, until both directions have ended, each by itself, or one has failed.
 ///
+/// A failure of the socket resets the stream.
 /// - Parameters:
 ///   - channel: must let the other side end its half alone; closed in the end.
 ///   - socketEnded: done once nothing more comes from the socket.
@@ -17,6 +18,19 @@ extension Channel {
 package func converse(
   _ channel: NIOAsyncChannel<ByteBuffer, Never>, _ data: SPDYStream,
   socketEnded: @escaping @Sendable () async throws -> Void = {}
+) async throws {
+  do {
+    try await pass(channel, data, socketEnded)
+  } catch {
+    // Else whoever is at its other end would wait for as long as the connection lasts. With that it ends anyway.
+    if !Task.isCancelled { try? await data.reset() }
+    throw error
+  }
+}
+
+private func pass(
+  _ channel: NIOAsyncChannel<ByteBuffer, Never>, _ data: SPDYStream,
+  _ socketEnded: @escaping @Sendable () async throws -> Void
 ) async throws {
   let socket = channel.channel
   try await channel.executeThenClose { inbound in

@@ -1,3 +1,4 @@
+import LinuxSystem
 import Logging
 import NIOCore
 import NIOWebSocket
@@ -14,18 +15,22 @@ final class Conversations: Sendable {
 
   private let configuration: StreamingConfiguration
   private let descriptors: Descriptors
+  private let exits: ExitWatcher
   private let logger: Logger
+  /// 32 MiB.
+  private let reserve = Reserve(shares: 8)
   private let state = Mutex(State())
 
-  init(_ configuration: StreamingConfiguration, _ descriptors: Descriptors, logger: Logger) {
+  init(_ configuration: StreamingConfiguration, _ descriptors: Descriptors, _ exits: ExitWatcher, logger: Logger) {
     self.configuration = configuration
     self.descriptors = descriptors
+    self.exits = exits
     self.logger = logger
   }
 
   /// Adds what the conversation needs to the channel's pipeline, and begins it. On the channel's event loop.
   func begin(_ conversation: Conversation, _ channel: any Channel) throws {
-    let exchange = Exchange(channel: channel, idle: IdleClock(), configuration: configuration)
+    let exchange = Exchange(outlet: Outlet(channel), configuration: configuration)
     switch conversation {
     case .spdy(let name, let target):
       let reading = try Descriptors.wrap(channel)
@@ -42,7 +47,7 @@ final class Conversations: Sendable {
       let frames = try WebSocketPipeline.add(to: channel)
       start {
         try await frames.executeThenClose { inbound in
-          let writer = WebSocketWriter(channel: channel, idle: exchange.idle)
+          let writer = WebSocketWriter(outlet: exchange.outlet)
           switch target {
           case .portForward(let connector): try await self.forward(exchange, inbound, writer, connector)
           case .exec(let process), .attach(let process):
@@ -85,7 +90,7 @@ final class Conversations: Sendable {
     _ process: any StreamedProcess, _ client: any CommandClient, _ stdin: Inbox, _ resize: Inbox, _ stdinIsDone: Once
   ) -> CommandSession {
     CommandSession(
-      process: process, client: client, stdin: stdin, resize: resize, descriptors: descriptors,
+      process: process, client: client, stdin: stdin, resize: resize, exits: exits,
       drainTime: configuration.drainTime, stdinIsDone: stdinIsDone)
   }
 }
@@ -96,14 +101,14 @@ extension Conversations {
     _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ process: any StreamedProcess,
     _ dialect: SPDYDialect
   ) async throws {
-    let connection = SPDYConnection { [exchange] in try await exchange.send($0) }
+    let connection = SPDYConnection { [outlet = exchange.outlet] in try await outlet.send($0) }
     let roles = SPDYRoles(process.selection, dialect: dialect)
     let stdinIsDone = Once()
     try await exchange.run(
       reader: {
         var iterator = inbound.makeAsyncIterator()
         try await connection.run {
-          exchange.idle.touch()
+          exchange.outlet.idle.touch()
           return try await iterator.next()
         } accept: { stream, headers in
           roles.add(stream, headers)
@@ -121,16 +126,17 @@ extension Conversations {
   private func forward(
     _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ connector: any PortConnector
   ) async throws {
-    let connection = SPDYConnection { [exchange] in try await exchange.send($0) }
+    let connection = SPDYConnection { [outlet = exchange.outlet] in try await outlet.send($0) }
     let session = PortForwardSession(
-      connector: connector, descriptors: descriptors, creationTime: configuration.creationTime)
-    try await exchange.run(reader: {
-      var iterator = inbound.makeAsyncIterator()
-      try await session.run(connection) {
-        exchange.idle.touch()
-        return try await iterator.next()
-      }
-    })
+      connector: connector, descriptors: descriptors, reserve: reserve, configuration: configuration)
+    try await exchange.run(
+      reader: {
+        var iterator = inbound.makeAsyncIterator()
+        try await session.run(connection) {
+          exchange.outlet.idle.touch()
+          return try await iterator.next()
+        }
+      }, ended: connector.ended)
   }
 }
 
@@ -140,10 +146,10 @@ extension Conversations {
     _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
     _ process: any StreamedProcess, _ dialect: WebSocketDialect
   ) async throws {
-    let client = WebSocketCommandClient(writer: writer, dialect: dialect)
+    let client = WebSocketCommandClient(writer: writer, dialect: dialect, selection: process.selection)
     let input = WebSocketInput(dialect: dialect, stdin: Inbox(), resize: Inbox())
     let stdinIsDone = Once()
-    try await client.greet(process.selection)
+    try await client.greet()
     try await exchange.run(
       reader: {
         try await writer.blaming {
@@ -163,19 +169,13 @@ extension Conversations {
   ) async throws {
     let connection = SPDYConnection { try await writer.send(.binary, $0) }
     let session = PortForwardSession(
-      connector: connector, descriptors: descriptors, creationTime: configuration.creationTime)
-    try await exchange.run(reader: {
-      try await writer.blaming {
-        var messages = WebSocketMessages(inbound, writer)
-        try await session.run(connection) { try await messages.next()?.bytes }
-      }
-    })
-  }
-}
-
-extension Exchange {
-  fileprivate func send(_ frame: ByteBuffer) async throws {
-    try await channel.send(frame)
-    idle.touch()
+      connector: connector, descriptors: descriptors, reserve: reserve, configuration: configuration)
+    try await exchange.run(
+      reader: {
+        try await writer.blaming {
+          var messages = WebSocketMessages(inbound, writer)
+          try await session.run(connection) { try await messages.next()?.bytes }
+        }
+      }, ended: connector.ended)
   }
 }

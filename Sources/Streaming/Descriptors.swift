@@ -12,46 +12,24 @@ struct Descriptors: Sendable {
   static let pressure = NIOAsyncSequenceProducerBackPressureStrategies.HighLowWatermark(
     lowWatermark: 1, highWatermark: 2)
 
-  /// The reading end of a pipe, or a terminal; takes it over.
-  func reading(_ raw: Int32) async throws -> ReadingChannel {
-    try await owning(raw) {
-      try await NIOPipeBootstrap(group: group).channelOption(.maxMessagesPerRead, value: 1)
-        .takingOwnershipOfDescriptor(input: raw) { channel in
-          channel.eventLoop.makeCompletedFuture { try Self.wrap(channel) }
-        }
-    }
-  }
+  /// What the kernel may hold of what comes on a socket, as SO_RCVBUF, which the kernel doubles. NIO reads it all once the
+  /// other end has closed, whoever wants it or not; without a limit it grows to tcp_rmem's, and all of that into memory.
+  static let receiveBuffer = 128 << 10
 
-  /// The writing end of a pipe, or a terminal; takes it over.
-  func writing(_ raw: Int32) async throws -> any Channel {
-    try await owning(raw) {
-      try await NIOPipeBootstrap(group: group).takingOwnershipOfDescriptor(output: raw) { channel in
-        channel.eventLoop.makeSucceededFuture(channel)
+  /// A connected stream socket, each direction of which ends by itself.
+  func socket(_ descriptor: consuming OwnedFD) async throws -> ReadingChannel {
+    // NIO leaves a descriptor to its caller only if this fails, with which it begins; then it closes it with its channel.
+    try descriptor.stopBlocking()
+    return try await ClientBootstrap(group: group).channelOption(.allowRemoteHalfClosure, value: true)
+      .channelOption(.maxMessagesPerRead, value: 1)
+      .channelOption(.socketOption(.so_rcvbuf), value: Self.receiveBuffer)
+      .withConnectedSocket(descriptor.release()) { channel in
+        channel.eventLoop.makeCompletedFuture { try Self.wrap(channel) }
       }
-    }
-  }
-
-  /// A connected stream socket, each direction of which ends by itself; takes it over.
-  func socket(_ raw: Int32) async throws -> ReadingChannel {
-    try await owning(raw) {
-      try await ClientBootstrap(group: group).channelOption(.allowRemoteHalfClosure, value: true)
-        .channelOption(.maxMessagesPerRead, value: 1)
-        .withConnectedSocket(raw) { channel in channel.eventLoop.makeCompletedFuture { try Self.wrap(channel) } }
-    }
   }
 
   /// On the channel's event loop.
   static func wrap(_ channel: any Channel) throws -> ReadingChannel {
     try ReadingChannel(wrappingChannelSynchronously: channel, configuration: .init(backPressureStrategy: pressure))
-  }
-
-  /// NIO leaves the descriptor to its caller when it fails.
-  private func owning<Channel>(_ raw: Int32, _ body: () async throws -> Channel) async throws -> Channel {
-    do {
-      return try await body()
-    } catch {
-      _ = OwnedFD(owning: raw)
-      throw error
-    }
   }
 }

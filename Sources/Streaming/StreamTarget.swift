@@ -70,4 +70,7 @@ package protocol PortConnector: Sendable {
   /// - Returns: a connected stream socket.
   /// - Throws: errors whose description is for the person at the client.
   func connect(to port: UInt16) async throws -> OwnedFD
+
+  /// Returns once nothing can be connected to any more, or the task is cancelled.
+  func ended() async
 }

@@ -1,3 +1,4 @@
+package import LinuxSystem
 package import Logging
 import NIOCore
 import NIOHTTP1
@@ -22,12 +23,15 @@ package final class StreamingServer: Sendable {
   }
 
   private let configuration: StreamingConfiguration
+  private let exits: ExitWatcher
   private let tokens: TokenTable
   private let logger: Logger
   private let phase = Mutex(Phase.idle)
 
-  package init(_ configuration: StreamingConfiguration, logger: Logger) {
+  /// - Parameter exits: waits for the descriptors of processes, too.
+  package init(_ configuration: StreamingConfiguration, exits: ExitWatcher, logger: Logger) {
     self.configuration = configuration
+    self.exits = exits
     self.logger = logger
     tokens = TokenTable(life: configuration.tokenLife, limit: configuration.pendingTokens)
   }
@@ -77,7 +81,7 @@ package final class StreamingServer: Sendable {
   private func listen() async throws -> Listener {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     do {
-      let conversations = Conversations(configuration, Descriptors(group: group), logger: logger)
+      let conversations = Conversations(configuration, Descriptors(group: group), exits, logger: logger)
       let channel = try await bootstrap(group, conversations)
         .bind(to: try SocketAddress(ipAddress: configuration.address, port: Int(configuration.port))).get()
       let host = configuration.address.contains(":") ? "[\(configuration.address)]" : configuration.address
@@ -92,40 +96,24 @@ package final class StreamingServer: Sendable {
 
   private func bootstrap(_ group: MultiThreadedEventLoopGroup, _ conversations: Conversations) -> ServerBootstrap {
     let gate = Gate(tokens: tokens)
-    let crowd = Crowd(limit: configuration.connections)
+    let crowd = Crowd(strangers: configuration.strangers, guests: configuration.connections)
     return ServerBootstrap(group: group).serverChannelOption(.backlog, value: 128)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      // The children have it from here, before their first window is told.
+      .serverChannelOption(.socketOption(.so_rcvbuf), value: Descriptors.receiveBuffer)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.socketOption(.so_keepalive), value: 1)
       .childChannelOption(.maxMessagesPerRead, value: 1)
       .childChannelInitializer { [configuration] channel in
         channel.eventLoop.makeCompletedFuture {
-          try crowd.enter(channel)
+          crowd.enter(channel)
           let pipeline = channel.pipeline.syncOperations
           try pipeline.addHandler(HeadLimit(bytes: configuration.headBytes, time: configuration.headTime))
           try pipeline.addHandler(HTTPResponseEncoder())
           try pipeline.addHandler(
             ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)))
-          try pipeline.addHandler(UpgradeHandler(gate: gate, begin: conversations.begin))
+          try pipeline.addHandler(UpgradeHandler(gate: gate, crowd: crowd, begin: conversations.begin))
         }
       }
-  }
-}
-
-/// Counts connections.
-private final class Crowd: Sendable {
-  private struct IsFull: Error {}
-
-  private let limit: Int
-  private let count = Atomic<Int>(0)
-
-  init(limit: Int) { self.limit = limit }
-
-  /// - Throws: when there are too many: the new one closes.
-  func enter(_ channel: any Channel) throws {
-    guard count.add(1, ordering: .relaxed).newValue <= limit else {
-      count.subtract(1, ordering: .relaxed)
-      throw IsFull()
-    }
-    channel.closeFuture.whenComplete { _ in self.count.subtract(1, ordering: .relaxed) }
   }
 }

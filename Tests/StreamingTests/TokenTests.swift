@@ -30,6 +30,19 @@ struct TokenTests {
     _ = try tokens.issue(.exec(FakeProcess()), now: now + .seconds(61))
   }
 
+  @Test func `nothing is kept of a token whose time has passed`() async throws {
+    let tokens = TokenTable(life: .milliseconds(20), limit: 1000)
+    weak var process: FakeProcess?
+    do {
+      let held = FakeProcess()
+      process = held
+      _ = try tokens.issue(.exec(held))
+    }
+    let end = ContinuousClock.now + .seconds(10)
+    while process != nil, .now < end { try await Task.sleep(for: .milliseconds(5)) }
+    #expect(process == nil)
+  }
+
   @Test func `an inbox that is full makes the putter wait`() async throws {
     let inbox = Inbox()
     let putter = Task {

@@ -12,6 +12,8 @@ final class Sandbox: Sendable {
   let lane = Lane()
   /// Readings for stats.
   let processor = ProcessorHistory()
+  /// Opens when the sandbox is stopped, or its pause has ended: nothing can be reached in it from then on.
+  let ended = Latch()
 
   private struct State: Sendable {
     var record: SandboxRecord
@@ -48,10 +50,12 @@ final class Sandbox: Sendable {
   var notReadyReason: String { state.withLock { $0.record.notReadyReason ?? "" } }
   /// Changes the record in memory. Who calls this writes the result to the store.
   func update(_ change: (inout SandboxRecord) -> Void) -> SandboxRecord {
-    state.withLock { state in
+    let record = state.withLock { state in
       change(&state.record)
       return state.record
     }
+    if record.state == .notReady { ended.open() }
+    return record
   }
 
   func attached(_ steps: [(name: String, duration: Duration)]) { state.withLock { $0.attachSteps = steps } }

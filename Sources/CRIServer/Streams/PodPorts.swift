@@ -11,10 +11,12 @@ struct PodPorts: PortConnector {
   private static let patience = Duration.seconds(5)
 
   func connect(to port: UInt16) async throws -> OwnedFD {
-    try daemon.dials.begin()
-    defer { daemon.dials.end() }
-    return try await LoopbackConnection.open(port: port, in: try namespace(), within: Self.patience)
+    try daemon.dials.begin(for: sandbox.id, sandbox.subject)
+    defer { daemon.dials.end(for: sandbox.id) }
+    return try await LoopbackConnection.open(port: port, in: try namespace(), within: Self.patience, daemon.exits)
   }
+
+  func ended() async { _ = await sandbox.ended.wait() }
 
   /// - Returns: nil for the node's.
   private func namespace() throws -> SharedFD? {
@@ -29,21 +31,43 @@ struct PodPorts: PortConnector {
   }
 }
 
-/// Connections that are being made: each has a thread until it is answered.
+/// Connections that are being made: each has descriptors until it is answered, and a pod may leave it without an answer.
 final class Dials: Sendable {
-  private static let limit = 64
-  private let count = Mutex(0)
+  /// All pods' together.
+  private static let limit = 2048
+  /// One pod's, whose clients wait for it and for no other's.
+  private static let limitOfPod = 128
 
-  /// - Throws: `resourceExhausted`.
-  func begin() throws(RuntimeError) {
-    let isOver = count.withLock { count in
-      count += 1
-      return count > Self.limit
-    }
-    guard isOver else { return }
-    end()
-    throw RuntimeError(.resourceExhausted, "\(Self.limit) forwarded connections are being made; try again")
+  private struct Counts {
+    var all = 0
+    var pods: [Identifier: Int] = [:]
   }
 
-  func end() { count.withLock { $0 -= 1 } }
+  private let counts = Mutex(Counts())
+
+  /// - Throws: `resourceExhausted`.
+  func begin(for sandbox: Identifier, _ subject: String) throws(RuntimeError) {
+    let (all, ofPod) = counts.withLock { counts in
+      let ofPod = counts.pods[sandbox, default: 0]
+      guard counts.all < Self.limit, ofPod < Self.limitOfPod else { return (counts.all, ofPod) }
+      counts.all += 1
+      counts.pods[sandbox] = ofPod + 1
+      return (0, 0)
+    }
+    guard ofPod < Self.limitOfPod else {
+      throw RuntimeError(
+        .resourceExhausted, "\(ofPod) forwarded connections to \(subject) wait for an answer; try again")
+    }
+    guard all < Self.limit else {
+      throw RuntimeError(.resourceExhausted, "\(all) forwarded connections wait for an answer; try again")
+    }
+  }
+
+  func end(for sandbox: Identifier) {
+    counts.withLock { counts in
+      counts.all -= 1
+      let left = counts.pods[sandbox, default: 1] - 1
+      counts.pods[sandbox] = left > 0 ? left : nil
+    }
+  }
 }

@@ -23,7 +23,7 @@ struct CommandSession: Sendable {
   let client: any CommandClient
   let stdin: Inbox
   let resize: Inbox
-  let descriptors: Descriptors
+  let exits: ExitWatcher
   /// See ``StreamingConfiguration/drainTime``.
   let drainTime: Duration
   /// Happens when what came for stdin was handed over, or cannot be.
@@ -38,6 +38,9 @@ struct CommandSession: Sendable {
   /// - Throws: CancellationError; what the connection fails with.
   func run() async throws {
     defer { stdinIsDone.happen() }
+    // What nobody is going to take must not stop the reader of the rest.
+    if !process.selection.stdin { stdin.close() }
+    if !process.selection.tty { resize.close() }
     let outcome: CommandOutcome
     do {
       outcome = .exited(try await converse(try await process.start()))
@@ -103,20 +106,29 @@ struct CommandSession: Sendable {
   }
 
   private func copy(_ raw: Int32, to stream: OutputStream, _ quiet: Quiet) async throws {
-    let channel = try await descriptors.reading(raw)
-    try await channel.executeThenClose { inbound in
-      var iterator = inbound.makeAsyncIterator()
-      // A terminal's end is EIO.
-      while let bytes = try? await iterator.next() {
-        do {
-          try await quiet.writing { try await client.write(bytes, to: stream) }
-        } catch is StreamIsReset {
-          break
-        }
-      }
-    }
+    try await pass(try ProcessEnd(OwnedFD(owning: raw), exits), to: stream, quiet)
     try Task.checkCancellation()
     try await client.end(stream)
+  }
+
+  /// Until the end of the output, or of the client's wish for it.
+  private func pass(_ end: consuming ProcessEnd, to stream: OutputStream, _ quiet: Quiet) async throws {
+    // A terminal's end is EIO.
+    while let bytes = try? await end.read() {
+      do {
+        try await quiet.writing { try await client.write(bytes, to: stream) }
+      } catch is StreamIsReset {
+        // A pipe's writer learns from EPIPE that nobody reads it. A terminal stays open for stdin and the size, and who
+        // writes to it would wait for ever, with its echo alone.
+        guard process.selection.tty else { return }
+        return await drop(end)
+      }
+    }
+  }
+
+  /// Reads to the end, and not faster than what is read by nobody is worth.
+  private func drop(_ end: consuming ProcessEnd) async {
+    while let bytes = try? await end.read(), bytes.readableBytes > 0 { try? await Task.sleep(for: .milliseconds(1)) }
   }
 
   private func feed(_ raw: Int32?) async {
@@ -124,14 +136,15 @@ struct CommandSession: Sendable {
       stdin.close()
       stdinIsDone.happen()
     }
-    guard let raw, let channel = try? await descriptors.writing(raw) else { return }
-    await withTaskCancellationHandler {
-      while let bytes = await stdin.next() {
-        guard (try? await channel.send(bytes)) != nil else { break }
-      }
-      try? await channel.close().get()
-    } onCancel: {
-      channel.close(promise: nil)
+    guard let raw else { return }
+    await feed(OwnedFD(owning: raw))
+  }
+
+  /// Its end is the input's.
+  private func feed(_ descriptor: consuming OwnedFD) async {
+    guard let end = try? ProcessEnd(descriptor, exits) else { return }
+    while let bytes = await stdin.next() {
+      guard (try? await end.write(bytes)) != nil else { return }
     }
   }
 

@@ -29,6 +29,8 @@ final class SPDYRoles: Sendable {
       opened[role] = stream
       return (true, opened.count)
     }
+    // Nobody takes what comes on the others.
+    if role != .stdin && role != .resize { stream.inbox.close() }
     if isFirst, count == wanted.count { isComplete.happen() }
     return isFirst
   }

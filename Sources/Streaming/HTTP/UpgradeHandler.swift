@@ -6,6 +6,7 @@ import SPDY
 /// conversation begin, with what came behind the request as its first bytes.
 final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
+  typealias InboundOut = ByteBuffer
   typealias OutboundOut = HTTPServerResponsePart
 
   private enum Phase {
@@ -13,23 +14,30 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
     case head(HTTPRequestHead)
     case refused
     /// What comes is kept for the conversation.
-    case upgrading(Conversation, [NIOAny])
+    case upgrading(Conversation, [ByteBuffer])
   }
 
   private var phase = Phase.waiting
   private let gate: Gate
+  private let crowd: Crowd
   /// Called on the event loop; adds what the conversation needs to the pipeline.
   private let begin: (Conversation, any Channel) throws -> Void
 
-  init(gate: Gate, begin: @escaping (Conversation, any Channel) throws -> Void) {
+  init(gate: Gate, crowd: Crowd, begin: @escaping (Conversation, any Channel) throws -> Void) {
     self.gate = gate
+    self.crowd = crowd
     self.begin = begin
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch phase {
     case .upgrading(let conversation, var kept):
-      kept.append(data)
+      // The decoder and `Gate` may differ on what asks for an upgrade: then it reads on, and finds another request.
+      guard let bytes = context.channel._channelCore.tryUnwrapData(data, as: ByteBuffer.self) else {
+        phase = .refused
+        return context.close(promise: nil)
+      }
+      kept.append(bytes)
       phase = .upgrading(conversation, kept)
     case .refused:
       break
@@ -52,6 +60,10 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
       phase = .refused
       refuse(context, status, headers, text)
     case .accepted(let headers, let conversation):
+      guard crowd.welcome(context.channel) else {
+        phase = .refused
+        return refuse(context, .serviceUnavailable, [:], "too many streaming connections are open")
+      }
       phase = .upgrading(conversation, [])
       let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
       context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
@@ -107,7 +119,7 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
 
   func removeHandler(context: ChannelHandlerContext, removalToken: ChannelHandlerContext.RemovalToken) {
     if case .upgrading(_, let kept) = phase {
-      for data in kept { context.fireChannelRead(data) }
+      for bytes in kept { context.fireChannelRead(wrapInboundOut(bytes)) }
       if !kept.isEmpty { context.fireChannelReadComplete() }
     }
     context.leavePipeline(removalToken: removalToken)

@@ -15,14 +15,20 @@ final class PortForwardSession: Sendable {
 
   private let connector: any PortConnector
   private let descriptors: Descriptors
-  private let creationTime: Duration
+  private let reserve: Reserve
+  private let configuration: StreamingConfiguration
   /// Those of which one stream is missing.
   private let halves = Mutex<[String: Pair]>([:])
+  /// Connections: the error stream of each by the number of its data stream.
+  private let errors = Mutex<[UInt32: SPDYStream]>([:])
 
-  init(connector: any PortConnector, descriptors: Descriptors, creationTime: Duration) {
+  init(
+    connector: any PortConnector, descriptors: Descriptors, reserve: Reserve, configuration: StreamingConfiguration
+  ) {
     self.connector = connector
     self.descriptors = descriptors
-    self.creationTime = creationTime
+    self.reserve = reserve
+    self.configuration = configuration
   }
 
   /// Serves until the client closes or leaves; all connections end with it.
@@ -31,9 +37,12 @@ final class PortForwardSession: Sendable {
     try await withThrowingDiscardingTaskGroup { group in
       defer { group.cancelAll() }
       group.addTask { await self.dropHalves() }
-      try await connection.run(next: next) { stream, headers in
+      try await connection.run(
+        next: next, unblock: (stream: { try await self.unblock($0) }, after: configuration.stuckTime)
+      ) { stream, headers in
         guard let pair = try await self.join(stream, headers) else { return false }
         if let data = pair.data, let error = pair.error {
+          errors.withLock { $0[data.id] = error }
           group.addTask { await self.forward(pair.port, data, error) }
         }
         return true
@@ -54,7 +63,13 @@ final class PortForwardSession: Sendable {
       guard pair.port == port, (type == "data" ? pair.data : pair.error) == nil,
         halves.count < SPDYConnection.streamLimit
       else { return nil }
-      if type == "data" { pair.data = stream } else { pair.error = stream }
+      if type == "data" {
+        pair.data = stream
+      } else {
+        pair.error = stream
+        // Nothing is to come on it, and nobody would take it.
+        stream.inbox.close()
+      }
       halves[request] = pair.data == nil || pair.error == nil ? pair : nil
       return pair
     }
@@ -62,6 +77,7 @@ final class PortForwardSession: Sendable {
 
   /// Tells the client of pairs that stay incomplete, and forgets them.
   private func dropHalves() async {
+    let creationTime = configuration.creationTime
     while (try? await Task.sleep(for: min(creationTime / 4, .seconds(5)))) != nil {
       let old = halves.withLock { halves in
         let now = ContinuousClock.now
@@ -78,23 +94,37 @@ final class PortForwardSession: Sendable {
     }
   }
 
+  /// A server in the pod that does not read must not hold up the client's other connections: with such the one that it
+  /// holds up ends. Alone it may be as slow as it likes; but the client may have given up meanwhile, and that stands
+  /// behind what it had sent.
+  private func unblock(_ data: SPDYStream) async throws -> Bool {
+    let (error, count) = errors.withLock { ($0[data.id], $0.count) }
+    guard count > 1, let error else {
+      guard let lease = reserve.take() else { return false }
+      return data.inbox.extend(by: Reserve.share, lease)
+    }
+    try await tell(
+      error, "nothing has been read from this connection for \(configuration.stuckTime), and others wait for it")
+    try await data.reset()
+    return true
+  }
+
   private func forward(_ port: UInt16, _ data: SPDYStream, _ error: SPDYStream) async {
-    defer { data.inbox.close() }
+    defer {
+      data.inbox.close()
+      errors.withLock { $0[data.id] = nil }
+    }
     let channel: ReadingChannel
     do {
-      channel = try await descriptors.socket(try await connector.connect(to: port).release())
+      channel = try await descriptors.socket(try await connector.connect(to: port))
     } catch let failure {
       // So that the client can try again on this connection.
       try? await tell(error, "\(failure)")
       try? await data.reset()
       return
     }
-    do {
-      // There are clients that end their half only when they know that there was no error.
-      try await converse(channel, data) { try await error.finish() }
-    } catch {
-      try? await data.reset()
-    }
+    // There are clients that end their half only when they know that there was no error.
+    try? await converse(channel, data) { try await error.finish() }
     try? await error.finish()
   }
 

@@ -5,7 +5,8 @@ import Synchronization
 /// The server's side of one SPDY/3.1 connection: takes frames, keeps the streams, answers what the protocol itself asks.
 ///
 /// Nothing is sent without waiting for the client to read, and nothing is read while a stream's inbox is full: SPDY's own
-/// flow control is unknown to the peers' library.
+/// flow control is unknown to the peers' library. One stream that nobody takes from is in the way of all the others then;
+/// what becomes of it is for the connection's user to say.
 final class SPDYConnection: Sendable {
   private struct Entry {
     var stream: SPDYStream
@@ -18,16 +19,22 @@ final class SPDYConnection: Sendable {
   /// Frames without data in a second; beyond that the client waits (CVE-2023-44487's kind).
   static let controlRate = 2000
 
+  /// Gets a stream that has been in the way for so long, and says whether it changed that.
+  typealias Unblock = (stream: @Sendable (SPDYStream) async throws -> Bool, after: Duration)
+
   private let write: FrameWriter
   private let streams = Mutex<[UInt32: Entry]>([:])
 
   init(write: @escaping FrameWriter) { self.write = write }
 
   /// Serves until the client closes or leaves.
-  /// - Parameter accept: says whether a stream is wanted, before anything comes on it.
+  /// - Parameters:
+  ///   - accept: says whether a stream is wanted, before anything comes on it.
+  ///   - unblock: nil where a stream may be in the way for as long as it likes.
   /// - Throws: ``SPDYError``; what the connection fails with.
   func run(
-    next: () async throws -> ByteBuffer?, accept: (SPDYStream, SPDYHeaders) async throws -> Bool
+    next: () async throws -> ByteBuffer?, unblock: Unblock? = nil,
+    accept: (SPDYStream, SPDYHeaders) async throws -> Bool
   ) async throws {
     defer { for entry in streams.withLock({ Array($0.values) }) { entry.stream.inbox.finish() } }
     var decoder = try SPDYDecoder()
@@ -41,7 +48,7 @@ final class SPDYConnection: Sendable {
         switch frame {
         case .data(let id, let bytes, let isLast):
           if bytes.readableBytes == 0 { try await pace.step() }
-          if let stream = stream(id) { await stream.inbox.put(bytes) }
+          if let stream = stream(id) { try await put(bytes, stream, unblock) }
           if isLast { finishThere(id) }
           continue
         case .synStream(let id, let headers, let isLast):
@@ -61,6 +68,14 @@ final class SPDYConnection: Sendable {
         }
         try await pace.step()
       }
+    }
+  }
+
+  private func put(_ bytes: ByteBuffer, _ stream: SPDYStream, _ unblock: Unblock?) async throws {
+    guard let unblock else { return await stream.inbox.put(bytes) }
+    if await stream.inbox.put(bytes, within: unblock.after) { return }
+    while try await !unblock.stream(stream) {
+      if await stream.inbox.room(within: unblock.after) { return }
     }
   }
 

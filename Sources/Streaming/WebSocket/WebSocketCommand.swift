@@ -29,17 +29,20 @@ enum WebSocketRole {
 struct WebSocketCommandClient: CommandClient {
   let writer: WebSocketWriter
   let dialect: WebSocketDialect
+  let selection: StreamSelection
   /// Bytes of a message.
   private static let messageSize = 32 << 10
 
   /// Tells the client that all is open, on the lowest channel it reads.
-  func greet(_ selection: StreamSelection) async throws {
+  func greet() async throws {
     let channel =
       selection.stdout ? WebSocketRole.stdout : selection.stderr ? WebSocketRole.stderr : WebSocketRole.error
     try await send(ByteBuffer(), channel)
   }
 
   func write(_ bytes: ByteBuffer, to stream: OutputStream) async throws {
+    // As where the client has no such stream to open.
+    guard stream == .stdout ? selection.stdout : selection.stderr else { throw StreamIsReset() }
     var bytes = bytes
     while let piece = bytes.readSlice(length: min(bytes.readableBytes, Self.messageSize)), piece.readableBytes > 0 {
       try await send(piece, stream == .stdout ? WebSocketRole.stdout : WebSocketRole.stderr)

@@ -59,7 +59,7 @@ struct WebSocketMessages {
   /// - Throws: what the connection fails with, ``WebSocketViolation`` for one.
   mutating func next() async throws -> (opcode: WebSocketOpcode, bytes: ByteBuffer)? {
     while let frame = try await frames.next() {
-      writer.idle.touch()
+      writer.outlet.idle.touch()
       switch frame.opcode {
       case .binary, .text: return (frame.opcode, frame.unmaskedData)
       case .ping: try await writer.send(.pong, frame.unmaskedData)
@@ -75,12 +75,10 @@ struct WebSocketMessages {
 
 /// Sends frames, waiting while the client does not read.
 struct WebSocketWriter: Sendable {
-  let channel: any Channel
-  let idle: IdleClock
+  let outlet: Outlet
 
   func send(_ opcode: WebSocketOpcode, _ bytes: ByteBuffer) async throws {
-    try await channel.send(WebSocketFrame(fin: true, opcode: opcode, data: bytes))
-    idle.touch()
+    try await outlet.send(WebSocketFrame(fin: true, opcode: opcode, data: bytes))
   }
 
   /// Tells the client when it is its fault that `body` has failed.
