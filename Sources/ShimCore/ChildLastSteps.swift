@@ -60,6 +60,7 @@ func become(_ program: Program, as identity: Identity, _ node: Node) throws(Step
   try dropBoundingSet(keeping: identity.bounding)
   if identity.noNewPrivileges { try require(clinux_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "set no_new_privs") }
   try becomeUser(identity)
+  try hide()
   try require(clinux_close_on_exec_from(3), "close descriptors")
   if identity.openFiles > 0 { try require(clinux_limit_open_files(identity.openFiles), "limit open files") }
   try giveUpCapabilities(identity)

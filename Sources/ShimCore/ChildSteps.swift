@@ -3,12 +3,19 @@ import CShimMessages
 
 // The first steps of a child, while it still is on the node's side.
 
+/// Lets nobody look into this process. To be called again after whatever changes its user, group or capabilities: the
+/// kernel then makes it as the node's fs.suid_dumpable says (proc_sys_fs(5)), which somebody who debugs sets to 1; and
+/// a neighbour of the same user could take a descriptor of the node's out of it.
+func hide() throws(StepFailure) {
+  try require(clinux_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "set dumpable")
+}
+
 /// Joins the v1 hierarchies and stops being dumpable, before anything else that the container could see or pay for.
 ///
 /// The thread moves itself by `tasks`: with `cgroup.procs` the kernel would take a lock of all processes and wait out
 /// a grace period, 6 to 15 ms; so it is some 20 µs, and the same for a process that has one thread.
 func joinCgroups(_ cgroup: UnsafePointer<Swiftlet__Shim__V1__Cgroup>?) throws(StepFailure) {
-  try require(clinux_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "set dumpable")
+  try hide()
   guard let cgroup else { return }
   for index in 0..<cgroup.pointee.n_directories {
     guard let directory = cgroup.pointee.directories[index] else { continue }

@@ -8,6 +8,7 @@ func enter(_ users: PodUsers) throws(StepFailure) {
   try require(clinux_setns(users.descriptor, clinux_clone_newuser), "join user namespace")
   try require(clinux_setresgid(0), "join user namespace", "gid 0")
   try require(clinux_setresuid(0), "join user namespace", "uid 0")
+  try hide()
 }
 
 /// Clones as `clone` does, with `birth.flags`' namespaces owned by the user namespace.

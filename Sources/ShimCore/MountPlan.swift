@@ -42,6 +42,7 @@ func furnish(
 private func ownNewFiles(_ users: PodUsers, _ node: Node) throws(StepFailure) {
   clinux_own_new_files(users.uid, users.gid)
   try require(clinux_capset(node.capabilities, node.capabilities, 0), "set capabilities")
+  try hide()
 }
 
 private func rootPath() -> UnsafePointer<CChar> {

@@ -1,5 +1,6 @@
 """D03: clients that leave, and commands that cannot run, leave nothing behind (CVE-2022-23471, CVE-2025-64329)."""
 
+import itertools
 import os
 
 import pytest
@@ -43,22 +44,38 @@ def flat(daemon, running):
 
 @pytest.mark.parametrize("kind", [SpdyCommand, WebSocketCommand])
 def test_a_missing_program_with_a_terminal_that_is_resized(flat, running, daemon, kind):
+    number = itertools.count()
+
     def body() -> None:
+        """Every second one stays until it is told, since who leaves may do so before anything has begun."""
         url = exec_url(running, "/none", stdin=True, tty=True)
         command = kind(daemon.node.inside, url, roles(stdin=True, tty=True))
         for width in range(1, 5):
             command.resize(width, 10)
-        command.vanish()
+        if next(number) % 2:
+            command.finish().close()
+        else:
+            command.vanish()
 
     flat(body)
 
 
 @pytest.mark.parametrize("kind", [SpdyCommand, WebSocketCommand])
 def test_attachments_that_are_reset(flat, running, daemon, kind):
+    number = itertools.count()
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
     def body() -> None:
-        command = kind(daemon.node.inside, attach_url(running, stdin=True), roles(stdin=True))
-        command.send(b"x")
+        """The container writes nothing. One with stdin may end with that; for one without the client alone decides."""
+        before, stdin = descriptors(), next(number) % 2 == 0
+        command = kind(daemon.node.inside, attach_url(running, stdin=stdin), roles(stdin=stdin))
+        if stdin:
+            command.send(b"x")
+        wait.until(lambda: descriptors() >= before + 3, "the connection's and the pipes' descriptors", pause=0.001)
         command.vanish()
+        wait.until(lambda: descriptors() <= before, f"{before} descriptors", 20, pause=0.001)
 
     flat(body)
 

@@ -1,10 +1,13 @@
 """L08: what is written to procfs goes to the process's own files, on the node's procfs (CVE-2025-52881).
 
-Every write of every process that a start and an exec make is looked at from outside, by the kernel's name of the file.
+Every write of every process that a start and an exec make is looked at from outside, by the kernel's name of the file,
+which has been opened where no mount may be entered: one name is one inode there. What the daemon writes about a process
+goes by its number in the node's own procfs, where nobody but the node can mount.
 
 Seen to fail with oom_score_adj written by the container's procfs instead of the node's.
 """
 
+import os
 import pathlib
 import re
 
@@ -23,9 +26,19 @@ TARGETS = ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern")
 
 
 def writes(calls: list[Call]) -> list[str]:
-    """The files that were written to before the program ran, as the kernel names them."""
-    return [re.match(r"\d+<([^>]*)>", arguments).group(1) for call, arguments, _ in calls
-            if call.startswith(("write", "pwrite"))]
+    """The files that were written to before the program ran, as the kernel names them.
+
+    A name is that of a mount's place when something is mounted there. So each file of procfs must have been opened, by
+    the same process, where no mount may be entered: then there is one inode of that name."""
+    found, opened = [], {}
+    for call, arguments, result in calls:
+        if call == "openat2" and result >= 0:
+            opened[result] = "RESOLVE_NO_XDEV" in arguments
+        if call.startswith(("write", "pwrite")):
+            number, target = re.match(r"(\d+)<([^>]*)>", arguments).groups()
+            assert not target.startswith("/proc/") or opened.get(int(number)), (target, calls)
+            found.append(target)
+    return found
 
 
 def scores(born: dict[int, list[Call]]) -> int:
@@ -53,7 +66,7 @@ def test_every_write_of_a_start_is_to_the_childs_own_file(pod, image, tmp_path):
         *volume, pb.Mount(container_path="/swapper", host_path=str(program("swapper")), readonly=True)])
     before = pathlib.Path(TARGETS[1]).read_text()
     linux = pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(oom_score_adj=321))
-    with processes(pod, "clone3", "write", "pwrite64", "writev", "execve", "execveat") as found:
+    with processes(pod, "clone3", "write", "pwrite64", "writev", "openat2", "execve", "execveat") as found:
         container = pod.run(SLEEPER, image=name, mounts=volume, linux=linux)
         for number in range(STARTS):
             short = pod.run(["true"], image=name, mounts=volume, linux=linux, name=f"short-{number}")
@@ -71,7 +84,7 @@ def test_in_a_user_namespace(cri):
     """The score is written by the process in between, before it joins: it is the first one's by inheritance."""
     pod = run_pod(cri)
     linux = pb.LinuxContainerConfig(resources=pb.LinuxContainerResources(oom_score_adj=321))
-    with processes(pod, "clone3", "write", "pwrite64", "writev", "execve", "execveat") as found:
+    with processes(pod, "clone3", "write", "pwrite64", "writev", "openat2", "execve", "execveat") as found:
         container = pod.run(SLEEPER, linux=linux)
         assert container.shell("cat /proc/1/oom_score_adj /proc/self/oom_score_adj") == "321\n321\n"
     shim = shim_of(pod)
@@ -89,11 +102,14 @@ def test_what_a_pod_is_made_with_goes_to_its_own_files(cri, daemon, tmp_path, ki
     sysctls = {"kernel.shm_rmid_forced": "1"}
     linux = (pb.LinuxPodSandboxConfig(cgroup_parent=cri.cgroup_parent, sysctls=sysctls) if kind == "ordinary"
              else sandbox_linux(cri, sysctls=sysctls))
+    before_pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
     log = tmp_path / "trace"
     options = ["-y", "-s", "64", "-e", "signal=none"]
     with tracing.traced(daemon.pid, log, "write", "pwrite64", "writev", options=options):
         pod = cri.run_pod(linux=linux)
     targets = [re.match(r"\d+<([^>]*)>", arguments) for _, _, arguments, result in tracing.calls(log) if result > 0]
+    numbers = {int(found) for target in targets if target for found in re.findall(r"^/proc/(\d+)/", target[1])}
+    assert not numbers & before_pids, "a process that was there before"
     procfs = {re.sub(r"/\d+/", "/PID/", target[1]) for target in targets if target and target[1].startswith("/proc/")}
     assert "/proc/sys/kernel/shm_rmid_forced" in procfs and "/proc/PID/oom_score_adj" in procfs, procfs
     own = {path for path in procfs if re.fullmatch(r"/proc/PID/(oom_score_adj|[ug]id_map|setgroups)", path)}

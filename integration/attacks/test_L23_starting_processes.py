@@ -4,18 +4,21 @@ namespace while it still has the node's root, descriptors and memory (crun 1.31)
 Many commands at full speed beside the same spy: test_L01. Here each start is held up at its last step (H4, by strace),
 where its capabilities are the container's already and only that it is not dumpable keeps others out.
 
-Seen to fail without PR_SET_DUMPABLE in the shim and in its children: descriptors, root and working directory are seen.
-With a user namespace only the order fails then: the kernel itself keeps such a neighbour out."""
+Seen to fail without PR_SET_DUMPABLE in the shim and in its children: descriptors, root, environment and working
+directory are seen. With fs.suid_dumpable 1, which somebody who debugs may have set, they were seen also without the
+calls after each change of user. With a user namespace only the order fails: the kernel itself keeps such a neighbour
+out."""
 
 import pytest
 
 from lib import spy, tracing
-from lib.cri import SLEEPER
+from lib.cri import SLEEPER, security
 from lib.stubs import pb
-from lib.trace import children, processes, shim_of
+from lib.trace import children, processes, shim_of, until_exec
 from test_userns import run_pod
 
 ENTERING = ("setns", "unshare", "pivot_root", "execve", "execveat")
+CHANGING = ("setresuid", "setresgid", "setfsuid", "setfsgid")
 
 
 def shared_pod(cri, kind: str):
@@ -40,8 +43,8 @@ def test_a_process_at_its_last_step(cri, daemon, tmp_path, kind):
 def test_not_dumpable_comes_before_all_else(cri, kind):
     """In a user namespace two more processes take part: who joins it, and who furnishes the root."""
     pod = shared_pod(cri, kind)
-    with processes(pod, "clone3", "prctl", *ENTERING) as found:
-        pod.run(SLEEPER).shell("true")
+    with processes(pod, "clone3", "prctl", "capset", *CHANGING, *ENTERING) as found:
+        pod.run(SLEEPER, linux=security(run_as_user=pb.Int64Value(value=1000))).shell("true")
     born = children(found, shim_of(pod))
     protected = set()
     for pid in sorted(born):
@@ -55,6 +58,18 @@ def test_not_dumpable_comes_before_all_else(cri, kind):
             elif name == "clone3" and pid in protected:
                 protected.add(result)  # the copy is as its original
     assert len(protected & born.keys()) >= 2
+    # Whatever changes what it may do makes it as fs.suid_dumpable says, which need not be 0.
+    changed = 0
+    for pid, calls in found.items():
+        exposed = ""
+        for name, arguments, result in until_exec(calls) or calls:
+            if "PR_SET_DUMPABLE" in arguments:
+                exposed = ""
+            elif name in CHANGING or "CLONE_NEWUSER" in arguments:
+                exposed, changed = name, changed + 1
+            else:
+                assert not exposed or name in ("capset", "prctl"), (exposed, name, arguments)
+    assert changed >= 4
 
 
 def test_what_is_mounted_below_sys_is_read_only(pod):

@@ -1,6 +1,7 @@
 """L31, L32: nothing of an image is run or loaded on the host's side, by no verb (CVE-2019-14271, CVE-2022-1227)."""
 
 import re
+import subprocess
 
 import pytest
 
@@ -33,6 +34,14 @@ def layer(canary) -> oci.Layer:
                 tar.file("etc/nsswitch.conf", "passwd: evil files\ngroup: evil files\n"),
                 tar.file("etc/ld.so.conf", "/lib/x86_64-linux-gnu\n")]
     return oci.Layer.of(*entries)
+
+
+def zstd(layer: oci.Layer) -> oci.Layer:
+    """The same files, packed otherwise."""
+    packed = oci.Layer(layer.content, compressed=False)
+    packed.blob = subprocess.run(["zstd", "-q", "-c"], input=layer.content, capture_output=True, check=True).stdout
+    packed.digest, packed.media_type = oci.digest(packed.blob), oci.LAYER + "+zstd"
+    return packed
 
 
 @pytest.fixture
@@ -69,8 +78,10 @@ def test_no_program_but_the_containers_own_is_started(pod, planted):
 
 
 def test_the_daemon_starts_shims_and_nothing_else(cri, daemon, programs, registry, canary, clean, tmp_path):
-    """From the pull of such an image to its removal: what the daemon and all below it run."""
-    image = images.busybox().with_layers(layer(canary)).with_config(**CONFIG)
+    """From the pull of such an image to its removal: what the daemon and all below it run. Its layers are packed in
+    every way that there is, and each has the programs that unpack."""
+    gzip, plain = layer(canary), oci.Layer(layer(canary).content, compressed=False)
+    image = images.busybox().with_layers(gzip, plain, zstd(gzip)).with_config(**CONFIG)
     reference = registry.push("attacks/planted", "v1", image)
     with tracing.traced(daemon.pid, tmp_path / "trace", "execve", "execveat"):
         cri.pull(reference)

@@ -2,6 +2,7 @@
 own notices, and everything can be stopped and removed."""
 
 import os
+import select
 import signal
 import time
 
@@ -37,6 +38,35 @@ def shim_of(pod) -> int:
     return pod.info()["shimPid"]
 
 
+def lose(pod, container) -> float:
+    """Kills a pod's shim; seconds from the kernel's word that it has ended until its container is told lost."""
+    shim = shim_of(pod)
+    process = os.pidfd_open(shim)
+    os.kill(shim, signal.SIGKILL)
+    end = select.poll()
+    end.register(process, select.POLLIN)
+    assert end.poll(10_000)
+    ended = time.monotonic()
+    os.close(process)
+    wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
+    took = time.monotonic() - ended
+    print(f"told after {took * 1000:.0f} ms")
+    return took
+
+
+def in_a_second(took: float, cri) -> bool:
+    """The row's second. Measured: 5 to 80 ms, and half a second beside four busy loops; where others keep the machine
+    busy for longer, one of five pods has to do."""
+    for _ in range(4):
+        if took < wait.PATIENCE:
+            return True
+        pod = cri.run_pod()
+        took = lose(pod, pod.run(SLEEPER))
+        pod.stop()
+        pod.remove()
+    return took < wait.PATIENCE
+
+
 def test_a_killed_shim_takes_its_pod_along_and_nothing_else(lonely):
     cri = lonely.client
     pod, other = cri.run_pod(), cri.run_pod()
@@ -44,8 +74,7 @@ def test_a_killed_shim_takes_its_pod_along_and_nothing_else(lonely):
     ended = pod.run(["sh", "-c", "exit 3"], name="ended")
     final = ended.wait()
     beside = other.run(["sleep", "100000"])
-    os.kill(shim_of(pod), signal.SIGKILL)
-    wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
+    assert in_a_second(lose(pod, container), cri)
     assert not pod.ready and pod.info()["reason"] == "the shim has died"
     assert "shim" in container.status().message
     assert ended.status() == final and created.status().state == pb.CONTAINER_CREATED
@@ -71,8 +100,7 @@ def test_a_shim_that_dies_after_pause(lonely):
     wait.until(lambda: not pod.ready, "the pod to be told not ready")
     assert pod.info()["reason"] == "pause has ended"
     assert container.status().state == pb.CONTAINER_RUNNING
-    os.kill(shim_of(pod), signal.SIGKILL)
-    wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
+    lose(pod, container)
     assert pod.info()["reason"] == "pause has ended"
 
 
