@@ -74,7 +74,7 @@ def test_pods_and_containers_are_all_there_again(daemon, tmp_path, end):
     assert {p.id: p.state for p in cri.pods()} == {
         pod.id: pb.SANDBOX_READY, second.id: pb.SANDBOX_READY, stopped.id: pb.SANDBOX_NOTREADY}
     for code, waiter in waiters.items():
-        status = waiter.status()
+        status = waiter.wait()  # its shim tells the new daemon
         assert (status.state, status.exit_code) == (pb.CONTAINER_EXITED, code)
         assert status.reason == ("Error" if code else "Completed")
         assert status.started_at < status.finished_at < time.time_ns()
