@@ -24,7 +24,7 @@ from vm import disk, suite  # noqa: E402
 from vm.kernel import BUILD, Kernel  # noqa: E402
 from vm.machine import MEBIBYTES, Machine  # noqa: E402
 
-DEADLINE = 600
+DEADLINE = 900
 TAIL = 60  # lines of the console
 
 
