@@ -171,7 +171,7 @@ let package = Package(
     .testTarget(
       name: "CRIClientTests",
       dependencies: [
-        "CRIClient", "CRIProtocol", "RuntimeModel", protobuf,
+        "CRIClient", "CRIProtocol", "RuntimeModel", nioCore, nioHTTP1, nioPosix, nioWebSocket, protobuf,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ],
