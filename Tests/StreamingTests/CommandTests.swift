@@ -85,12 +85,18 @@ import Testing
     tty: Bool
   ) async throws {
     try await served { server in
-      for _ in 0..<8 {
+      for _ in 0..<50 {
         let process = FakeProcess(.init(stdin: true, stdout: true, stderr: false, tty: tty)) { stdin, stdout, _ in
+          // From when on somebody reads.
+          var go: UInt8 = 0
+          write(stdout, "x", 1)
+          read(stdin, &go, 1)
           toggle(stdin, stdout)
           return 7
         }
         let client = try await WebSocketTestClient(url: try await server.url(for: .exec(process)))
+        try await client.read { $0.output[1] == "x" }
+        try await client.send(0, "g")
         try await client.readToEnd()
         #expect(client.output[3]?.contains(#"{"message":"7""#) == true)
       }

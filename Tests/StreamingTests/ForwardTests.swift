@@ -62,18 +62,12 @@ import Testing
   @Test func `a client that gives up an upload can make its next connection`() async throws {
     try await served({ $0.stuckTime = .milliseconds(200) }) { server in
       let hung = Kept()
-      // So that the kernel holds little of it.
-      let narrow = FakePorts { [ports = ports(hung)] port in
+      let narrowed = FakePorts { [ports = ports(hung)] port in
         let socket = try await ports.connect(to: port)
-        for option in [SO_SNDBUF, SO_RCVBUF] {
-          var bytes: Int32 = 4096
-          _ = socket.withRawDescriptor {
-            setsockopt($0, SOL_SOCKET, option, &bytes, socklen_t(MemoryLayout<Int32>.size))
-          }
-        }
+        socket.withRawDescriptor { narrow($0) }
         return socket
       }
-      let client = try await client(server, narrow)
+      let client = try await client(server, narrowed)
       try await open(client, 1, port: 1)
       try await client.send(SPDYEncoder.data(3, ByteBuffer(repeating: 0, count: 2 << 20)))
       try await client.send(SPDYEncoder.reset(3, SPDYFrame.ResetStatus.cancel))
@@ -121,6 +115,55 @@ import Testing
     }
   }
 
+  /// - Returns: how many bytes came, and errno of the end; 0 for an orderly one.
+  private func upload(_ bytes: Int, isLast: Bool) async throws -> (count: Int, failure: Int32) {
+    let (start, end) = (DispatchSemaphore(value: 0), Once())
+    let got = Mutex((count: 0, failure: Int32(0)))
+    try await served { server in
+      let ports = FakePorts { _ in
+        let (ours, theirs) = try connectedSockets()
+        for socket in [ours, theirs] { narrow(socket) }
+        write(theirs, "here", 4)
+        DispatchQueue(label: "upload").async {
+          start.wait()
+          var buffer = [UInt8](repeating: 0, count: 4096)
+          var count = 0
+          while true {
+            let read = read(theirs, &buffer, 4096)
+            guard read > 0 else {
+              let failure = read < 0 ? errno : 0
+              got.withLock { $0 = (count, failure) }
+              break
+            }
+            count += read
+          }
+          close(theirs)
+          end.happen()
+        }
+        return OwnedFD(owning: ours)
+      }
+      let client = try await client(server, ports)
+      try await open(client, 1, port: 1)
+      try await client.read { $0.output[3] == "here" }
+      try await client.send(SPDYEncoder.data(3, ByteBuffer(repeating: 0, count: bytes), isLast: isLast))
+      client.end()
+      try await client.readToEnd()
+      start.signal()
+      await end.wait()
+    }
+    return got.withLock { $0 }
+  }
+
+  @Test func `what was sent to its end arrives, though the client leaves at once`() async throws {
+    let whole = try await upload(50_000, isLast: true)
+    #expect(whole.count == 50_000 && whole.failure == 0)
+  }
+
+  @Test func `what was not sent to its end does not look like it`() async throws {
+    let part = try await upload(100, isLast: false)
+    #expect(part.failure == ECONNRESET)
+  }
+
   @Test func `a descriptor that is no socket is closed once`() async throws {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let pipe = try Pipe()
@@ -152,6 +195,14 @@ import Testing
     #expect(sent.withLock { $0 } == [9])
     #expect(ended.withLock { $0 })
     try await group.shutdownGracefully()
+  }
+}
+
+/// So that the kernel holds little.
+private func narrow(_ descriptor: Int32) {
+  for option in [SO_SNDBUF, SO_RCVBUF] {
+    var bytes: Int32 = 4096
+    setsockopt(descriptor, SOL_SOCKET, option, &bytes, socklen_t(MemoryLayout<Int32>.size))
   }
 }
 

@@ -13,14 +13,20 @@ final class PortForwardSession: Sendable {
     let began = ContinuousClock.now
   }
 
+  private struct Open {
+    /// Connections: the error stream of each by the number of its data stream.
+    var errors: [UInt32: SPDYStream] = [:]
+    /// Happens when there is none any more.
+    var isEmpty: Once?
+  }
+
   private let connector: any PortConnector
   private let descriptors: Descriptors
   private let reserve: Reserve
   private let configuration: StreamingConfiguration
   /// Those of which one stream is missing.
   private let halves = Mutex<[String: Pair]>([:])
-  /// Connections: the error stream of each by the number of its data stream.
-  private let errors = Mutex<[UInt32: SPDYStream]>([:])
+  private let open = Mutex(Open())
 
   init(
     connector: any PortConnector, descriptors: Descriptors, reserve: Reserve, configuration: StreamingConfiguration
@@ -38,16 +44,27 @@ final class PortForwardSession: Sendable {
       defer { group.cancelAll() }
       group.addTask { await self.dropHalves() }
       try await connection.run(
-        next: next, unblock: (stream: { try await self.unblock($0) }, after: configuration.stuckTime)
+        isCut: true, next: next, unblock: (stream: { try await self.unblock($0) }, after: configuration.stuckTime)
       ) { stream, headers in
         guard let pair = try await self.join(stream, headers) else { return false }
         if let data = pair.data, let error = pair.error {
-          errors.withLock { $0[data.id] = error }
+          open.withLock { $0.errors[data.id] = error }
           group.addTask { await self.forward(pair.port, data, error) }
         }
         return true
       }
+      await drain()
     }
+  }
+
+  /// What the client has sent before it closed may still be on its way.
+  private func drain() async {
+    let isEmpty = Once()
+    let isThere = open.withLock { open in
+      open.isEmpty = isEmpty
+      return !open.errors.isEmpty
+    }
+    if isThere { try? await within(configuration.lingerTime, "the end of connections") { await isEmpty.wait() } }
   }
 
   /// - Returns: the pair that the stream belongs to, maybe incomplete; nil for a stream that no pair can have.
@@ -98,7 +115,7 @@ final class PortForwardSession: Sendable {
   /// holds up ends. Alone it may be as slow as it likes; but the client may have given up meanwhile, and that stands
   /// behind what it had sent.
   private func unblock(_ data: SPDYStream) async throws -> Bool {
-    let (error, count) = errors.withLock { ($0[data.id], $0.count) }
+    let (error, count) = open.withLock { ($0.errors[data.id], $0.errors.count) }
     guard count > 1, let error else {
       guard let lease = reserve.take() else { return false }
       return data.inbox.extend(by: Reserve.share, lease)
@@ -112,7 +129,10 @@ final class PortForwardSession: Sendable {
   private func forward(_ port: UInt16, _ data: SPDYStream, _ error: SPDYStream) async {
     defer {
       data.inbox.close()
-      errors.withLock { $0[data.id] = nil }
+      open.withLock { open in
+        open.errors[data.id] = nil
+        if open.errors.isEmpty { open.isEmpty?.happen() }
+      }
     }
     let channel: ReadingChannel
     do {
@@ -124,7 +144,7 @@ final class PortForwardSession: Sendable {
       return
     }
     // There are clients that end their half only when they know that there was no error.
-    try? await converse(channel, data) { try await error.finish() }
+    try? await converse(channel, data, cutIsReset: true) { try await error.finish() }
     try? await error.finish()
   }
 

@@ -30,13 +30,18 @@ final class SPDYConnection: Sendable {
   /// Serves until the client closes or leaves.
   /// - Parameters:
   ///   - accept: says whether a stream is wanted, before anything comes on it.
+  ///   - isCut: whether a stream that the client has not ended before its connection does is a reset, or at its end.
   ///   - unblock: nil where a stream may be in the way for as long as it likes.
   /// - Throws: ``SPDYError``; what the connection fails with.
   func run(
-    next: () async throws -> ByteBuffer?, unblock: Unblock? = nil,
+    isCut: Bool = false, next: () async throws -> ByteBuffer?, unblock: Unblock? = nil,
     accept: (SPDYStream, SPDYHeaders) async throws -> Bool
   ) async throws {
-    defer { for entry in streams.withLock({ Array($0.values) }) { entry.stream.inbox.finish() } }
+    defer {
+      for entry in streams.withLock({ Array($0.values) }) where !entry.isThereDone {
+        if isCut { entry.stream.abandon() } else { entry.stream.inbox.finish() }
+      }
+    }
     var decoder = try SPDYDecoder()
     let encoder = try SPDYEncoder()
     var newest: UInt32 = 0
