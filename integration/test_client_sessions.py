@@ -2,9 +2,11 @@
 
 import concurrent.futures
 import contextlib
+import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import termios
 
@@ -112,6 +114,38 @@ def test_run_for_a_shell_leaves_nothing(at_terminal, swiftlet):
     assert not list((swiftlet.directory / "logs").iterdir())
 
 
+def test_run_that_is_left_leaves_the_pod(at_terminal, swiftlet):
+    session = at_terminal("run", "-it", "--rm", "--name", "left", "--log-root", str(swiftlet.directory / "logs"),
+                          "--volume-root", str(swiftlet.directory / "volumes"), "busybox", "--", "sh")
+    session.until("press Enter")
+    session.type("\r")
+    session.until(PROMPT)
+    session.type("\x10\x11")
+    assert session.ends() == 0 and "runs on" in session.seen.decode()
+    assert [pod["name"] for pod in swiftlet.json("pods")] == ["left"]
+    swiftlet("rm", "--force", "left")
+
+
+def test_run_tells_all_of_a_container_that_ends_at_once(swiftlet):
+    """It may be through before anybody is attached; its output and its status come all the same."""
+    for _ in range(5):
+        done = swiftlet.run("run", "-i", "--rm", "--log-root", str(swiftlet.directory / "logs"), "--volume-root",
+                            str(swiftlet.directory / "volumes"), "busybox", "--", "sh", "-c", "echo hi; exit 3", input="")
+        assert (done.returncode, done.stdout) == (3, "hi\n"), done.stderr
+    assert swiftlet.json("pods") == []
+
+
+def test_a_terminal_is_given_back_when_the_output_s_reader_leaves(at_terminal, pod):
+    container = pod.run(SLEEPER)
+    reading, writing = os.pipe()
+    session = at_terminal("exec", "-it", container.id, "--", "sh", "-c", "while :; do echo x; done", stdout=writing)
+    os.close(writing)
+    assert os.read(reading, 2)
+    os.close(reading)
+    assert session.ends() == 128 + signal.SIGPIPE
+    assert session.settings()[3] & termios.ICANON
+
+
 PAGE = "a page of the pod"
 
 
@@ -145,6 +179,23 @@ def test_a_port_of_a_pod_on_this_node(forwarding, daemon, pod):
     assert all(PAGE in page for page in pages)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
+
+
+def test_a_forwarded_connection_that_breaks_here_is_broken_there(forwarding, daemon, pod):
+    """Downloads that are given up: the pod learns of each, and none is in the others' way."""
+    container = pod.run(["sh", "-c", f"mkdir /w; echo {PAGE} > /w/index.html; head -c 8M /dev/zero > /w/big; "
+                                     "exec httpd -f -p 127.0.0.1:8080 -h /w"])
+    _, port = forwarding(pod.id, ":8080")
+    wait.until(lambda: fetch(daemon, port), "the page")
+    for _ in range(20):
+        connection = daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5))
+        connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        assert connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    wait.until(lambda: PAGE in fetch(daemon, port), "the next one is served")
+    established = " 01 "
+    wait.until(lambda: established not in container.shell("cat /proc/net/tcp"), "the pod's side has ended", 20)
 
 
 def test_each_direction_of_a_forwarded_connection_ends_by_itself(forwarding, daemon, pod):

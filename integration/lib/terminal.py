@@ -15,15 +15,16 @@ from lib import wait
 
 
 class Session:
-    """One program whose standard streams and controlling terminal are a pseudo terminal."""
+    """One program whose standard streams and controlling terminal are a pseudo terminal; `stdout` may be another."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], rows: int = 24, columns: int = 80):
+    def __init__(self, command: list[str], environment: dict[str, str], rows: int = 24, columns: int = 80,
+                 stdout: int | None = None):
         self.master, slave = pty.openpty()
         self.seen = b""
         self._resize(rows, columns)
         self.before = self.settings()  # the program may change them before anybody looks
         # setsid, then the first terminal opened becomes the controlling one.
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment,
+        self.process = subprocess.Popen(command, stdin=slave, stdout=stdout or slave, stderr=slave, env=environment,
                                         start_new_session=True, preexec_fn=take_terminal)
         os.close(slave)
 

@@ -11,7 +11,8 @@ struct Doctor: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
-    let findings = await runtimeFindings(try global.socketChoice()) + NodeChecks.all(.here)
+    let (runtime, root) = await runtimeFindings(try global.socketChoice())
+    let findings = runtime + NodeChecks.all(.here, stateDirectory: root ?? NodeChecks.stateDirectory)
     let terminal = Terminal.current
     if output.output == .json || output.output == .yaml {
       try output.print(.list(findings.map(\.value)), table: nil)
@@ -32,22 +33,23 @@ struct Doctor: AsyncParsableCommand {
     }
   }
 
-  private func runtimeFindings(_ socket: SocketChoice) async -> [Finding] {
+  /// - Returns: also the directory that the runtime keeps its data in, where it tells.
+  private func runtimeFindings(_ socket: SocketChoice) async -> ([Finding], root: String?) {
     do {
       try socket.probe()
     } catch {
-      return [
-        Finding(
-          "socket", .fail, [error.what, error.why].compactMap(\.self).joined(separator: ": "), remedy: error.remedy)
-      ]
+      let reason = [error.what, error.why].compactMap(\.self).joined(separator: ": ")
+      return ([Finding("socket", .fail, reason, remedy: error.remedy)], nil)
     }
     let reachable = [Self.mode(socket)]
     do {
       return try await RuntimeConnection.with(socket) { connection in
-        try await reachable + [Self.version(connection)] + Self.conditions(connection)
+        let version = try await Self.version(connection)
+        let status = try await Self.status(connection)
+        return (reachable + [version] + Self.conditions(status), Self.root(status))
       }
     } catch {
-      return reachable + [Finding("runtime", .fail, "\(error)", remedy: "see the daemon's log")]
+      return (reachable + [Finding("runtime", .fail, "\(error)", remedy: "see the daemon's log")], nil)
     }
   }
 
@@ -81,11 +83,20 @@ struct Doctor: AsyncParsableCommand {
       remedy: "restart swiftletd after an upgrade: pods stay")
   }
 
-  private static func conditions(_ connection: RuntimeConnection) async throws -> [Finding] {
-    let response = try await connection.call("ask for the status", deadline: .seconds(30)) { connection, options in
-      try await connection.runtime.status(.init(), options: options)
+  private static func status(_ connection: RuntimeConnection) async throws -> Runtime_V1_StatusResponse {
+    try await connection.call("ask for the status", deadline: .seconds(30)) { connection, options in
+      try await connection.runtime.status(.with { $0.verbose = true }, options: options)
     }
-    return response.status.conditions.map { condition in
+  }
+
+  /// `rootDir` of the configuration that our runtime shows, and containerd's, too.
+  private static func root(_ response: Runtime_V1_StatusResponse) -> String? {
+    guard case .string(let root)? = Value(verboseInfo: response.info)["config"]?["rootDir"] else { return nil }
+    return root
+  }
+
+  private static func conditions(_ response: Runtime_V1_StatusResponse) -> [Finding] {
+    response.status.conditions.map { condition in
       let reason = [condition.reason, condition.message].filter { !$0.isEmpty }.joined(separator: ": ")
       let remedy =
         condition.type == "NetworkReady" ? "swiftlet info -o yaml; is the bridge there?" : "see the daemon's log"

@@ -87,15 +87,16 @@ struct Run: AsyncParsableCommand {
       let pod = outcome.pod.qualifiedName
       if terminal { Terminal.current.note("If there is no prompt, press Enter. Ctrl-P Ctrl-Q leaves it running.") }
       let session = ContainerSession(connection: connection, id: id, name: "\(pod)/\(outcome.pod.name)")
-      let attached = Task { try await session.attach(input: true, terminal: terminal) }
+      let attached = Task { try await session.attachOrTell(terminal: terminal) }
       let result = await withTaskCancellationHandler {
         await attached.result
       } onCancel: {
         attached.cancel()
       }
+      if case .success(nil) = result { return 0 }
       // In a task of its own: this one may have been cancelled.
       if rm { try await Task { try await remove(outcome.sandbox.id, connection) }.value }
-      return try result.get()
+      return try result.get() ?? 0
     }
   }
 

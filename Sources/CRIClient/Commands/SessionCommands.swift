@@ -126,6 +126,6 @@ struct Attach: AsyncParsableCommand {
         connection: connection, id: container.id, name: inventory.name(of: container)
       ).attach(input: session.input, terminal: session.terminal)
     }
-    if code != 0 { throw ExitCode(code) }
+    if let code, code != 0 { throw ExitCode(code) }
   }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Glibc
+import Synchronization
 
 /// The command line client.
 struct Swiftlet: AsyncParsableCommand {
@@ -49,9 +50,14 @@ package enum ClientMain {
     for interrupt in interrupts { interrupt.cancel() }
     switch result {
     case .success: exit(0)
-    case .failure(let error): exit(report(error))
+    case .failure(let error):
+      let status = report(error)
+      exit(status == ExitStatus.interrupted.rawValue ? 128 + interruption.load(ordering: .relaxed) : status)
     }
   }
+
+  /// The signal that ended the work.
+  private static let interruption = Atomic<Int32>(SIGINT)
 
   private static func execute(_ command: any ParsableCommand) async throws {
     guard var asynchronous = command as? any AsyncParsableCommand else {
@@ -67,7 +73,8 @@ package enum ClientMain {
     signal(number, SIG_IGN)
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
-      if work.isCancelled { _exit(ExitStatus.interrupted.rawValue) }
+      if work.isCancelled { RawTerminal.leave(128 + number) }
+      interruption.store(number, ordering: .relaxed)
       work.cancel()
     }
     source.resume()

@@ -83,9 +83,6 @@ enum TextSize {
   /// Of a proportional font at a size in pixels.
   static func width(_ text: String, size: Double) -> Double { Double(text.count) * size * 0.58 }
 
-  /// Of a font whose characters are all of one width.
-  static func monoWidth(_ text: String, size: Double) -> Double { Double(text.count) * size * 0.61 }
-
   /// The text, or its beginning and an ellipsis.
   static func fitted(_ text: String, characters: Int) -> String {
     text.count <= characters ? text : text.prefix(max(1, characters - 1)) + "…"

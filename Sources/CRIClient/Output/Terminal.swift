@@ -44,7 +44,7 @@ struct Terminal: Sendable {
         written += count
       } else if errno == EPIPE {
         // NIO ignores SIGPIPE for the whole process, so that its default action has to be played here.
-        _exit(128 + SIGPIPE)
+        RawTerminal.leave(128 + SIGPIPE)
       } else if errno == EAGAIN {
         var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         _ = poll(&waiting, 1, 1000)

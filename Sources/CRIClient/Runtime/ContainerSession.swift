@@ -10,9 +10,11 @@ struct ContainerSession: Sendable {
   let id: String
   let name: String
 
-  /// - Parameter terminal: whether the container has one: the runtime refuses what differs.
-  /// - Returns: the container's exit status; 0 when the person has left and it runs on.
-  func attach(input: Bool, terminal: Bool) async throws -> Int32 {
+  /// - Parameters:
+  ///   - terminal: whether the container has one: the runtime refuses what differs.
+  ///   - isNew: it was just started; what it wrote and ended with before anybody was there to see it is in its log.
+  /// - Returns: the container's exit status; nil when the person has left and it runs on.
+  func attach(input: Bool, terminal: Bool, isNew: Bool = false) async throws -> Int32? {
     let request = Runtime_V1_AttachRequest.with {
       $0.containerID = id
       $0.stdin = input
@@ -26,18 +28,38 @@ struct ContainerSession: Sendable {
     let session = RemoteSession(what: "attach to \(name)", usesInput: input, isTerminal: terminal)
     guard try await session.run(at: try SessionURL(answer.url)) != .detached else {
       Terminal.current.note("\nleft; \(name) runs on")
-      return 0
+      return nil
     }
-    return try await exitCode()
+    let status = try await end(within: Self.patience)
+    if isNew, !session.hasShownOutput, let status { try await printLog(of: status) }
+    return status?.exitCode ?? 0
   }
 
-  private func exitCode() async throws -> Int32 {
-    let deadline = ContinuousClock.now + Self.patience
+  /// Attaches to a container that was just started, or tells what it did when it has ended meanwhile.
+  func attachOrTell(terminal: Bool) async throws -> Int32? {
+    do {
+      return try await attach(input: true, terminal: terminal, isNew: true)
+    } catch let error as ClientError where error.status == .failed {
+      guard let status = try await end(within: .zero) else { throw error }
+      try await printLog(of: status)
+      return status.exitCode
+    }
+  }
+
+  private func printLog(of status: Runtime_V1_ContainerStatus) async throws {
+    guard !status.logPath.isEmpty else { return }
+    try await LogFollower(
+      connection: connection, containerID: id, path: status.logPath, printer: LogPrinter(), tail: nil
+    ).run(follow: false)
+  }
+
+  /// - Returns: nil when it still runs at the end of `limit`, or is not there any more.
+  private func end(within limit: Duration) async throws -> Runtime_V1_ContainerStatus? {
+    let deadline = ContinuousClock.now + limit
     while true {
-      let status = try await StatusQueries.containers([id], connection)[id]
-      guard let status else { return 0 }
-      if status.state == .containerExited { return status.exitCode }
-      if ContinuousClock.now >= deadline { return 0 }
+      guard let status = try await StatusQueries.containers([id], connection)[id] else { return nil }
+      if status.state == .containerExited { return status }
+      if ContinuousClock.now >= deadline { return nil }
       try await Task.sleep(for: .milliseconds(20))
     }
   }

@@ -16,7 +16,7 @@ struct ImageFetch: Sendable {
         connection, options in
         try await connection.images.pullImage(request, options: options).imageRef
       }
-    } catch var error as ClientError where error.status != .unreachable && error.status != .interrupted {
+    } catch var error as ClientError where error.status == .notFound {
       error.remedy = "check the name; without a registry, swiftlet load FILE brings an image from an archive"
       throw error
     }

@@ -105,7 +105,11 @@ struct PortForwarder: Sendable {
       } onCancel: {
         talk.cancel()
       }
-      if case .failure(let failure) = result { await tell(error, port, failure) }
+      if case .failure(let failure) = result {
+        // The pod's side learns of it; nothing that still comes waits for somebody to take it.
+        try? await data.reset()
+        await tell(error, port, failure)
+      }
     } catch {
       try? await local.executeThenClose { _ in }
       if !Task.isCancelled { terminal.note("\(pod) port \(port): \(error)") }

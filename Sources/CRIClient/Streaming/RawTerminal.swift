@@ -1,10 +1,13 @@
 import Dispatch
 import Glibc
 import RuntimeModel
+import Synchronization
 
 /// The terminal at standard input, each key passed on as it is typed.
 struct RawTerminal: Sendable {
   private let before: termios
+  /// The one that is raw now.
+  private static let current = Mutex<RawTerminal?>(nil)
 
   /// Switches to raw mode; nil when standard input is no terminal.
   init?() {
@@ -13,11 +16,19 @@ struct RawTerminal: Sendable {
     before = settings
     cfmakeraw(&settings)
     guard tcsetattr(0, TCSADRAIN, &settings) == 0 else { return nil }
+    Self.current.withLock { $0 = self }
   }
 
   func restore() {
     var settings = before
     _ = tcsetattr(0, TCSADRAIN, &settings)
+    Self.current.withLock { $0 = nil }
+  }
+
+  /// Ends the process at once, and leaves the person a terminal that is usable.
+  static func leave(_ status: Int32) -> Never {
+    current.withLock { $0 }?.restore()
+    _exit(status)
   }
 
   static var size: TerminalSize? {

@@ -2,6 +2,7 @@ import Foundation
 import NIOCore
 import NIOWebSocket
 import RuntimeModel
+import Synchronization
 
 /// One command or container whose standard streams are this process's, over the runtime's streaming server.
 struct RemoteSession: Sendable {
@@ -20,6 +21,25 @@ struct RemoteSession: Sendable {
   let what: String
   let usesInput: Bool
   let isTerminal: Bool
+  private let output = Output()
+
+  init(what: String, usesInput: Bool, isTerminal: Bool) {
+    self.what = what
+    self.usesInput = usesInput
+    self.isTerminal = isTerminal
+  }
+
+  /// Whether anything came of the process's output.
+  var hasShownOutput: Bool { output.hasCome.load(ordering: .relaxed) }
+
+  private final class Output: Sendable {
+    let hasCome = Atomic(false)
+
+    func show(_ bytes: [UInt8], on descriptor: Int32) {
+      hasCome.store(true, ordering: .relaxed)
+      Terminal.write(bytes, to: descriptor)
+    }
+  }
 
   /// - Returns: when the process has ended, or the person has detached.
   /// - Throws: ``ClientError`` when the session cannot be had, or breaks.
@@ -69,8 +89,8 @@ struct RemoteSession: Sendable {
     guard let number: UInt8 = message.readInteger(), message.readableBytes > 0 else { return nil }
     let bytes = Array(message.readableBytesView)
     switch RemoteChannel(rawValue: number) {
-    case .output: Terminal.write(bytes, to: 1)
-    case .errors: Terminal.write(bytes, to: 2)
+    case .output: output.show(bytes, on: 1)
+    case .errors: output.show(bytes, on: 2)
     case .status:
       guard let status = try? JSONDecoder().decode(RemoteStatus.self, from: Data(bytes)) else {
         throw broken("the runtime's status is not understood: \(String(decoding: bytes.prefix(200), as: UTF8.self))")

@@ -77,7 +77,7 @@ final class SPDYClient: Sendable {
   private func stream(_ id: UInt32) -> SPDYStream? { state.withLock { $0.streams[id] } }
 
   /// Its user is done with it: what still comes on it goes nowhere.
-  func forget(_ id: UInt32) { state.withLock { $0.streams[id] = nil } }
+  func forget(_ id: UInt32) { state.withLock { $0.streams.removeValue(forKey: id) }?.inbox.close() }
 
   private func end() {
     let streams = state.withLock { state in
