@@ -22,10 +22,13 @@ def test_exit_codes(running, script, code):
     assert running.execute("sh", "-c", script).exit_code == code
 
 
-def test_a_missing_program_is_an_error_of_the_call(running):
-    refused = running.client.refused("ExecSync", container_id=running.id, cmd=["/no/such/program"])
+@pytest.mark.parametrize("program, why", [
+    ("/no/such/program", "no such file or directory (ENOENT)"), ("nosuch", "executable file not found in $PATH (ENOENT)"),
+    ("/etc/passwd", "permission denied (EACCES)"), ("/tmp", "permission denied (EACCES)")])
+def test_a_program_that_cannot_be_run_is_an_error_of_the_call(running, program, why):
+    refused = running.client.refused("ExecSync", container_id=running.id, cmd=[program])
     assert refused.code == grpc.StatusCode.FAILED_PRECONDITION
-    assert "/no/such/program" in refused.text and "ENOENT" in refused.text
+    assert refused.text.endswith(f': exec: "{program}": {why}') and running.id[:12] in refused.text, refused.text
 
 
 def test_no_command_is_refused(running):

@@ -220,6 +220,30 @@ def test_where_it_listens_is_the_configurations(make_daemon):
     assert status(daemon.node.inside, url, "v4.channel.k8s.io") == 403
 
 
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_a_daemon_that_ends_ends_no_container_s_input(make_daemon, end):
+    """With stdin_once the end of a client's input is the container's; the end of the daemon is nobody's."""
+    daemon = make_daemon()
+    container = daemon.client.run_pod().run(["cat"], stdin=True, stdin_once=True)
+    wanted = dict(stdin=True, stdout=True)
+
+    def attach(word):
+        client = WebSocketCommand(daemon.node.inside, attach_url(container, **wanted), roles(**wanted))
+        client.send(word)
+        assert client.read_until(word) == word
+        return client
+
+    left = attach(b"one\n")
+    getattr(daemon, end)()
+    daemon.start()
+    client = attach(b"two\n")
+    client.end_input()
+    client.finish()
+    assert client.status["status"] == "Success" and container.wait().exit_code == 0
+    client.close()
+    left.close()
+
+
 def test_a_daemon_that_stops_ends_its_sessions_and_no_command(make_daemon):
     daemon = make_daemon()
     container = daemon.client.run_pod().run(SLEEPER)

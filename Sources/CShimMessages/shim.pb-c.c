@@ -1132,6 +1132,96 @@ void   swiftlet__shim__v1__attach_response__free_unpacked
   assert(message->base.descriptor == &swiftlet__shim__v1__attach_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   swiftlet__shim__v1__end_attach_request__init
+                     (Swiftlet__Shim__V1__EndAttachRequest         *message)
+{
+  static const Swiftlet__Shim__V1__EndAttachRequest init_value = SWIFTLET__SHIM__V1__END_ATTACH_REQUEST__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__end_attach_request__get_packed_size
+                     (const Swiftlet__Shim__V1__EndAttachRequest *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__end_attach_request__pack
+                     (const Swiftlet__Shim__V1__EndAttachRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__end_attach_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__EndAttachRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__EndAttachRequest *
+       swiftlet__shim__v1__end_attach_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__EndAttachRequest *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__end_attach_request__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__end_attach_request__free_unpacked
+                     (Swiftlet__Shim__V1__EndAttachRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   swiftlet__shim__v1__end_attach_response__init
+                     (Swiftlet__Shim__V1__EndAttachResponse         *message)
+{
+  static const Swiftlet__Shim__V1__EndAttachResponse init_value = SWIFTLET__SHIM__V1__END_ATTACH_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t swiftlet__shim__v1__end_attach_response__get_packed_size
+                     (const Swiftlet__Shim__V1__EndAttachResponse *message)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t swiftlet__shim__v1__end_attach_response__pack
+                     (const Swiftlet__Shim__V1__EndAttachResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t swiftlet__shim__v1__end_attach_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__EndAttachResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Swiftlet__Shim__V1__EndAttachResponse *
+       swiftlet__shim__v1__end_attach_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Swiftlet__Shim__V1__EndAttachResponse *)
+     protobuf_c_message_unpack (&swiftlet__shim__v1__end_attach_response__descriptor,
+                                allocator, len, data);
+}
+void   swiftlet__shim__v1__end_attach_response__free_unpacked
+                     (Swiftlet__Shim__V1__EndAttachResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &swiftlet__shim__v1__end_attach_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   swiftlet__shim__v1__resize_terminal_request__init
                      (Swiftlet__Shim__V1__ResizeTerminalRequest         *message)
 {
@@ -4108,7 +4198,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_response__descriptor =
   (ProtobufCMessageInit) swiftlet__shim__v1__exec_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor swiftlet__shim__v1__attach_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__attach_request__field_descriptors[5] =
 {
   {
     "container_id",
@@ -4158,8 +4248,21 @@ static const ProtobufCFieldDescriptor swiftlet__shim__v1__attach_request__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "client",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__AttachRequest, client),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned swiftlet__shim__v1__attach_request__field_indices_by_name[] = {
+  4,   /* field[4] = client */
   0,   /* field[0] = container_id */
   3,   /* field[3] = stderr */
   1,   /* field[1] = stdin */
@@ -4168,7 +4271,7 @@ static const unsigned swiftlet__shim__v1__attach_request__field_indices_by_name[
 static const ProtobufCIntRange swiftlet__shim__v1__attach_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_request__descriptor =
 {
@@ -4178,7 +4281,7 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_request__descriptor 
   "Swiftlet__Shim__V1__AttachRequest",
   "swiftlet.shim.v1",
   sizeof(Swiftlet__Shim__V1__AttachRequest),
-  4,
+  5,
   swiftlet__shim__v1__attach_request__field_descriptors,
   swiftlet__shim__v1__attach_request__field_indices_by_name,
   1,  swiftlet__shim__v1__attach_request__number_ranges,
@@ -4221,6 +4324,88 @@ const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_response__descriptor
   swiftlet__shim__v1__attach_response__field_indices_by_name,
   1,  swiftlet__shim__v1__attach_response__number_ranges,
   (ProtobufCMessageInit) swiftlet__shim__v1__attach_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor swiftlet__shim__v1__end_attach_request__field_descriptors[3] =
+{
+  {
+    "container_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__EndAttachRequest, container_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "client",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__EndAttachRequest, client),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gone",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Swiftlet__Shim__V1__EndAttachRequest, gone),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned swiftlet__shim__v1__end_attach_request__field_indices_by_name[] = {
+  1,   /* field[1] = client */
+  0,   /* field[0] = container_id */
+  2,   /* field[2] = gone */
+};
+static const ProtobufCIntRange swiftlet__shim__v1__end_attach_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor swiftlet__shim__v1__end_attach_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.EndAttachRequest",
+  "EndAttachRequest",
+  "Swiftlet__Shim__V1__EndAttachRequest",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__EndAttachRequest),
+  3,
+  swiftlet__shim__v1__end_attach_request__field_descriptors,
+  swiftlet__shim__v1__end_attach_request__field_indices_by_name,
+  1,  swiftlet__shim__v1__end_attach_request__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__end_attach_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define swiftlet__shim__v1__end_attach_response__field_descriptors NULL
+#define swiftlet__shim__v1__end_attach_response__field_indices_by_name NULL
+#define swiftlet__shim__v1__end_attach_response__number_ranges NULL
+const ProtobufCMessageDescriptor swiftlet__shim__v1__end_attach_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "swiftlet.shim.v1.EndAttachResponse",
+  "EndAttachResponse",
+  "Swiftlet__Shim__V1__EndAttachResponse",
+  "swiftlet.shim.v1",
+  sizeof(Swiftlet__Shim__V1__EndAttachResponse),
+  0,
+  swiftlet__shim__v1__end_attach_response__field_descriptors,
+  swiftlet__shim__v1__end_attach_response__field_indices_by_name,
+  0,  swiftlet__shim__v1__end_attach_response__number_ranges,
+  (ProtobufCMessageInit) swiftlet__shim__v1__end_attach_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor swiftlet__shim__v1__resize_terminal_request__field_descriptors[2] =
@@ -4941,13 +5126,14 @@ const ProtobufCEnumDescriptor swiftlet__shim__v1__propagation__descriptor =
   swiftlet__shim__v1__propagation__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descriptors[12] =
+static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descriptors[13] =
 {
   { "StartSandbox", &swiftlet__shim__v1__start_sandbox_request__descriptor, &swiftlet__shim__v1__start_sandbox_response__descriptor },
   { "Start", &swiftlet__shim__v1__start_request__descriptor, &swiftlet__shim__v1__start_response__descriptor },
   { "ExecSync", &swiftlet__shim__v1__exec_sync_request__descriptor, &swiftlet__shim__v1__exec_sync_response__descriptor },
   { "Exec", &swiftlet__shim__v1__exec_request__descriptor, &swiftlet__shim__v1__exec_response__descriptor },
   { "Attach", &swiftlet__shim__v1__attach_request__descriptor, &swiftlet__shim__v1__attach_response__descriptor },
+  { "EndAttach", &swiftlet__shim__v1__end_attach_request__descriptor, &swiftlet__shim__v1__end_attach_response__descriptor },
   { "ResizeTerminal", &swiftlet__shim__v1__resize_terminal_request__descriptor, &swiftlet__shim__v1__resize_terminal_response__descriptor },
   { "Kill", &swiftlet__shim__v1__kill_request__descriptor, &swiftlet__shim__v1__kill_response__descriptor },
   { "ReopenLog", &swiftlet__shim__v1__reopen_log_request__descriptor, &swiftlet__shim__v1__reopen_log_response__descriptor },
@@ -4958,17 +5144,18 @@ static const ProtobufCMethodDescriptor swiftlet__shim__v1__shim__method_descript
 };
 const unsigned swiftlet__shim__v1__shim__method_indices_by_name[] = {
   4,        /* Attach */
+  5,        /* EndAttach */
   3,        /* Exec */
   2,        /* ExecSync */
-  6,        /* Kill */
-  7,        /* ReopenLog */
-  5,        /* ResizeTerminal */
-  11,        /* Shutdown */
+  7,        /* Kill */
+  8,        /* ReopenLog */
+  6,        /* ResizeTerminal */
+  12,        /* Shutdown */
   1,        /* Start */
   0,        /* StartSandbox */
-  8,        /* State */
-  10,        /* StopSandbox */
-  9         /* WaitExits */
+  9,        /* State */
+  11,        /* StopSandbox */
+  10         /* WaitExits */
 };
 const ProtobufCServiceDescriptor swiftlet__shim__v1__shim__descriptor =
 {
@@ -4977,7 +5164,7 @@ const ProtobufCServiceDescriptor swiftlet__shim__v1__shim__descriptor =
   "Shim",
   "Swiftlet__Shim__V1__Shim",
   "swiftlet.shim.v1",
-  12,
+  13,
   swiftlet__shim__v1__shim__method_descriptors,
   swiftlet__shim__v1__shim__method_indices_by_name
 };
@@ -5021,13 +5208,21 @@ void swiftlet__shim__v1__shim__attach(ProtobufCService *service,
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
   service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void swiftlet__shim__v1__shim__end_attach(ProtobufCService *service,
+                                          const Swiftlet__Shim__V1__EndAttachRequest *input,
+                                          Swiftlet__Shim__V1__EndAttachResponse_Closure closure,
+                                          void *closure_data)
+{
+  assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void swiftlet__shim__v1__shim__resize_terminal(ProtobufCService *service,
                                                const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
                                                Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
                                                void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__kill(ProtobufCService *service,
                                     const Swiftlet__Shim__V1__KillRequest *input,
@@ -5035,7 +5230,7 @@ void swiftlet__shim__v1__shim__kill(ProtobufCService *service,
                                     void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__reopen_log(ProtobufCService *service,
                                           const Swiftlet__Shim__V1__ReopenLogRequest *input,
@@ -5043,7 +5238,7 @@ void swiftlet__shim__v1__shim__reopen_log(ProtobufCService *service,
                                           void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__state(ProtobufCService *service,
                                      const Swiftlet__Shim__V1__StateRequest *input,
@@ -5051,7 +5246,7 @@ void swiftlet__shim__v1__shim__state(ProtobufCService *service,
                                      void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__wait_exits(ProtobufCService *service,
                                           const Swiftlet__Shim__V1__WaitExitsRequest *input,
@@ -5059,7 +5254,7 @@ void swiftlet__shim__v1__shim__wait_exits(ProtobufCService *service,
                                           void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__stop_sandbox(ProtobufCService *service,
                                             const Swiftlet__Shim__V1__StopSandboxRequest *input,
@@ -5067,7 +5262,7 @@ void swiftlet__shim__v1__shim__stop_sandbox(ProtobufCService *service,
                                             void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 10, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 11, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__shutdown(ProtobufCService *service,
                                         const Swiftlet__Shim__V1__ShutdownRequest *input,
@@ -5075,7 +5270,7 @@ void swiftlet__shim__v1__shim__shutdown(ProtobufCService *service,
                                         void *closure_data)
 {
   assert(service->descriptor == &swiftlet__shim__v1__shim__descriptor);
-  service->invoke(service, 11, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 12, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void swiftlet__shim__v1__shim__init (Swiftlet__Shim__V1__Shim_Service *service,
                                      Swiftlet__Shim__V1__Shim_ServiceDestroy destroy)

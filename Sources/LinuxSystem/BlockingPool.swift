@@ -38,6 +38,18 @@ private final class Queue: Sendable {
     var threads = 0
     var idle = 0
     var isStopped = false
+
+    mutating func take() -> (@Sendable () -> Void)? {
+      guard next < work.count else { return nil }
+      defer {
+        next += 1
+        if next == work.count {
+          work.removeAll(keepingCapacity: work.count <= 64)
+          next = 0
+        }
+      }
+      return work[next]
+    }
   }
 
   private let limit: Int
@@ -57,12 +69,12 @@ private final class Queue: Sendable {
       do throws(SystemCallError) {
         try startThread { [self] in serve() }
       } catch {
-        // Those that run take the work; without any it would never be done.
-        let left = state.withLock { state in
+        // Those that run take the work. Without any the caller's thread does, slow as that is, rather than nobody.
+        let isAlone = state.withLock { state in
           state.threads -= 1
-          return state.threads
+          return state.threads == 0
         }
-        precondition(left > 0, "\(error)")
+        while isAlone, let piece = state.withLock({ $0.take() }) { piece() }
       }
     }
     wake.signal()
@@ -87,14 +99,8 @@ private final class Queue: Sendable {
       wake.wait()
       let turn: Turn = state.withLock { state in
         state.idle -= 1
-        guard state.next < state.work.count else { return state.isStopped ? .end : .nothing }
-        let piece = state.work[state.next]
-        state.next += 1
-        if state.next == state.work.count {
-          state.work.removeAll(keepingCapacity: state.work.count <= 64)
-          state.next = 0
-        }
-        return .work(piece)
+        if let piece = state.take() { return .work(piece) }
+        return state.isStopped ? .end : .nothing
       }
       switch turn {
       case .work(let piece): piece()

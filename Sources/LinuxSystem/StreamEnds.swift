@@ -45,6 +45,17 @@ package final class StreamEnds: Sendable {
     }
   }
 
+  /// A second descriptor of stdin's end, which keeps the stream from ending.
+  /// - Returns: nil when there is none, or not any more.
+  /// - Throws: EMFILE and the like.
+  package func copyInput() throws(SystemCallError) -> OwnedFD? {
+    try ends.withLock { ends throws(SystemCallError) in
+      let raw = ends[0]
+      guard raw >= 0 else { return nil }
+      return OwnedFD(owning: try checked("dup", "stdin") { fcntl(raw, F_DUPFD_CLOEXEC, 0) })
+    }
+  }
+
   /// stdin's end; nil when there is none, or not any more.
   package func takeInput() -> OwnedFD? { take(0) }
   /// stdout's end; a terminal's.

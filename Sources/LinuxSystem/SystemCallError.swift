@@ -23,6 +23,12 @@ package struct SystemCallError: Error, Sendable, Hashable, CustomStringConvertib
 
   package var description: String { "\(call) \(subject): \(Self.name(of: errno))" }
 
+  /// `no such file or directory (ENOENT)`, for messages; without the symbol where it has none.
+  package static func text(of errno: Errno) -> String {
+    let text = errno.description.lowercased()
+    return clinux_host_error_name(errno.rawValue).map { "\(text) (\(String(cString: $0)))" } ?? text
+  }
+
   /// `ENOENT (No such file or directory)`, for logs; the symbol where it has one.
   package static func name(of errno: Errno) -> String {
     guard let symbol = clinux_host_error_name(errno.rawValue) else { return "errno \(errno.rawValue)" }

@@ -4,6 +4,11 @@ import CShimMessages
 /// One client of a container's streams, from its Attach to the answer.
 final class Attachment {
   private let call: Call
+  /// The caller's number for it.
+  let client: UInt64
+  /// The end of the pipe is the client's doing. Else it is the caller that has ended, a daemon that is replaced perhaps.
+  private var inputEnds = false
+  private var clientIsGone = false
   /// Nil once answered.
   private var task: ShimTask?
   private var input: AttachedInput?
@@ -13,8 +18,9 @@ final class Attachment {
   var connection: Connection { call.connection }
 
   /// Takes the client's descriptors over.
-  init(_ call: Call, _ task: ShimTask, _ ends: Stdio, loop: Loop, scratch: Scratch) {
+  init(_ call: Call, _ task: ShimTask, client: UInt64, _ ends: Stdio, loop: Loop, scratch: Scratch) {
     self.call = call
+    self.client = client
     self.task = task
     if ends.output >= 0 { output = AttachedOutput(ends.output, self, loop: loop) }
     if ends.error >= 0 { errors = AttachedOutput(ends.error, self, loop: loop) }
@@ -33,8 +39,25 @@ final class Attachment {
     return input.write(bytes)
   }
 
+  /// Nobody waits for a client that has gone.
   func waitForRoom(_ input: AttachedInput) {
+    if clientIsGone { return endNow(input) }
     task?.input?.wait(input)
+  }
+
+  /// What is in the pipe still comes to the container, unless the client has gone and there is no room for it.
+  func endInput(clientIsGone: Bool) {
+    inputEnds = true
+    self.clientIsGone = clientIsGone
+    guard clientIsGone else { return }
+    guard let input else { return end() }
+    if input.isWaiting { endNow(input) }
+  }
+
+  private func endNow(_ input: AttachedInput) {
+    task?.input?.forget(input)
+    input.close()
+    inputEnded()
   }
 
   /// The client's stdin has ended. As containerd does: a container that is told goes on with its output, from any other
@@ -42,9 +65,9 @@ final class Attachment {
   func inputEnded() {
     guard let task else { return }
     input = nil
-    guard task.stdinOnce, !task.isTerminal else { return end() }
+    guard inputEnds, task.stdinOnce, !task.isTerminal else { return end() }
     task.input?.close()
-    if output == nil, errors == nil { end() }
+    if clientIsGone || (output == nil && errors == nil) { end() }
   }
 
   /// Disconnects and answers.
@@ -52,7 +75,10 @@ final class Attachment {
     guard let task else { return }
     self.task = nil
     task.attachments.removeAll { $0 === self }
-    input?.close()
+    if let input {
+      task.input?.forget(input)
+      input.close()
+    }
     output?.close()
     errors?.close()
     input = nil
@@ -112,6 +138,8 @@ final class AttachedInput: Watcher {
   private let scratch: Scratch
   private var token: Loop.Token?
   private var pending: [UInt8] = []
+  /// For room in the container's stdin.
+  var isWaiting: Bool { !pending.isEmpty }
 
   init(_ descriptor: Int32, _ client: Attachment, loop: Loop, scratch: Scratch) {
     self.descriptor = descriptor
@@ -148,7 +176,7 @@ final class AttachedInput: Watcher {
     let rest = pending
     pending = []
     rest.withUnsafeBytes { pass($0) }
-    if pending.isEmpty, token == nil { token = loop.watch(descriptor, Loop.readable, self) }
+    if client != nil, pending.isEmpty, token == nil { token = loop.watch(descriptor, Loop.readable, self) }
   }
 
   func close() {

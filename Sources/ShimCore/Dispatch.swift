@@ -54,6 +54,10 @@ extension Shim: RequestReceiver {
       try with(payload, swiftlet__shim__v1__attach_request__descriptor) { (request) throws(Refusal) in
         try attach(call, request)
       }
+    } else if "EndAttach".matches(method) {
+      try with(payload, swiftlet__shim__v1__end_attach_request__descriptor) { (request) throws(Refusal) in
+        try endAttach(call, request)
+      }
     } else if "ResizeTerminal".matches(method) {
       try with(payload, swiftlet__shim__v1__resize_terminal_request__descriptor) { (request) throws(Refusal) in
         try resizeTerminal(call, request)

@@ -19,7 +19,20 @@ extension Shim {
     guard task.attachments.count < Shim.attachmentLimit else {
       throw Refusal(.resourceExhausted, "container \(task.id): it has \(Shim.attachmentLimit) clients")
     }
-    task.attachments.append(Attachment(call, task, given.takeAll(), loop: loop, scratch: scratch))
+    let client = Attachment(
+      call, task, client: request.pointee.client, given.takeAll(), loop: loop, scratch: scratch)
+    task.attachments.append(client)
+  }
+
+  func endAttach(_ call: Call, _ request: UnsafePointer<Swiftlet__Shim__V1__EndAttachRequest>) throws(Refusal) {
+    let task = try running(request.pointee.container_id)
+    for attachment in task.attachments
+    where attachment.connection === call.connection && attachment.client == request.pointee.client {
+      attachment.endInput(clientIsGone: request.pointee.gone != 0)
+    }
+    var response = Swiftlet__Shim__V1__EndAttachResponse()
+    swiftlet__shim__v1__end_attach_response__init(&response)
+    call.succeed(&response)
   }
 
   func resizeTerminal(

@@ -44,7 +44,10 @@ extension Shim {
         throw Refusal(error, of: "container \(task.id): exec")
       }
     }
-    let outcome = cloneExec(process, request.pointee.cgroup, stdio: stdio, in: task, pod: pod)
+    // They are the object's until the child has its own.
+    let outcome = withExtendedLifetime(given) {
+      cloneExec(process, request.pointee.cgroup, stdio: stdio, in: task, pod: pod)
+    }
     if let failure = outcome.failure { throw Refusal(failure, of: "container \(task.id): exec") }
     execs.append(Exec(call, request.pointee.cgroup, task: task, outcome: outcome, shim: self))
   }

@@ -35,6 +35,14 @@ final class TaskInput: Watcher {
     if token == nil, descriptor >= 0 { token = loop.watch(descriptor, Loop.writable, self) }
   }
 
+  /// It waits no longer.
+  func forget(_ client: AttachedInput) {
+    waiting.removeAll { $0 === client }
+    guard waiting.isEmpty, let token else { return }
+    loop.forget(token)
+    self.token = nil
+  }
+
   func ready() {
     if let token { loop.forget(token) }
     token = nil

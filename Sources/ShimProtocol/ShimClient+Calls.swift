@@ -43,6 +43,13 @@ extension ShimClient {
     try await call("Attach", request, passing: descriptors, takingOver: true, deadline: nil)
   }
 
+  /// Says that the end of an attachment's stdin, which follows, is its client's.
+  package func endAttach(
+    _ request: Swiftlet_Shim_V1_EndAttachRequest, deadline: ContinuousClock.Instant? = ShimClient.usualDeadline
+  ) async throws(ShimCallError) -> Swiftlet_Shim_V1_EndAttachResponse {
+    try await call("EndAttach", request, deadline: deadline)
+  }
+
   /// Sets the size of a container's terminal.
   package func resizeTerminal(
     _ request: Swiftlet_Shim_V1_ResizeTerminalRequest, deadline: ContinuousClock.Instant? = ShimClient.usualDeadline

@@ -61,8 +61,15 @@ package protocol StreamedProcess: Sendable {
   /// - Returns: the exit code to report.
   func exit() async throws -> Int32
 
+  /// The client has no more input; what came of it was written. Not called when the client has left.
+  func inputEnded() async
+
   /// With a terminal only.
   func resize(to size: TerminalSize) async
+}
+
+extension StreamedProcess {
+  package func inputEnded() async {}
 }
 
 /// Where forwarded connections go.

@@ -105,9 +105,10 @@ def begin_terminal(
 
 
 def begin_attach(
-        pod: Pod, name: str, *streams: str, client: Client | None = None, capacity: int = 0) -> tuple[int, Ends]:
+        pod: Pod, name: str, *streams: str, client: Client | None = None, capacity: int = 0, number: int = 0
+) -> tuple[int, Ends]:
     ends = Ends(*streams, capacity=capacity)
-    request = pb.AttachRequest(container_id=name, **dict.fromkeys(streams, True))
+    request = pb.AttachRequest(container_id=name, client=number, **dict.fromkeys(streams, True))
     client = client or pod.client
     stream = client.begin("Attach", request, descriptors=ends.theirs)
     ends.given()

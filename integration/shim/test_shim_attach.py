@@ -96,9 +96,10 @@ def test_stdin_stays_open_between_clients(pod):
 def test_stdin_once(pod):
     start(pod, "c", "cat; echo end", stdin=True, stdin_once=True)
     other, beside = begin_attach(pod, "c", "stdin", "stdout")
-    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout", number=7)
     ends.write(b"one\n")
     assert ends.read(b"\n") == b"one\n"
+    end_attach(pod, 7)
     ends.close("stdin")
     assert ends.read() == b"end\n", "it goes on with its output"
     assert beside.read() == b"one\nend\n"
@@ -109,10 +110,59 @@ def test_stdin_once(pod):
     beside.close()
 
 
+def end_attach(pod, number, gone=False):
+    pod.client.call("EndAttach", pb.EndAttachRequest(container_id="c", client=number, gone=gone))
+
+
+def test_stdin_once_outlives_its_caller(pod):
+    """A daemon that is replaced closes its pipes: that is not its client's end."""
+    start(pod, "c", "cat; echo end", stdin=True, stdin_once=True)
+    daemon = pod.connect()
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout", client=daemon, number=1)
+    end_attach(pod, 1)  # of another connection: nobody's
+    ends.close("stdin")
+    daemon.finish(stream)
+    assert ends.read() == b"", "disconnected"
+    ends.close()
+    daemon.close()
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout", number=1)
+    ends.write(b"again\n")
+    assert ends.read(b"\n") == b"again\n"
+    end_attach(pod, 1)
+    ends.close("stdin")
+    assert ends.read() == b"end\n"
+    pod.client.finish(stream)
+    ends.close()
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_clients_that_leave_an_input_that_nobody_reads(pod, once):
+    """None of them is kept waiting for room, and none keeps its place: more come than may be there at a time."""
+    start(pod, "c", "read go; exec sleep 1000", stdin=True, stdin_once=once)
+    first, ends = begin_attach(pod, "c", "stdin")
+    os.set_blocking(ends.ours["stdin"], False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(ends.ours["stdin"], b"\n" * 65536)
+    before = descriptors(pod)
+    for number in range(1, 100):
+        stream, beside = begin_attach(pod, "c", "stdin", number=number)
+        beside.write(b"x" * 32768)
+        end_attach(pod, number, gone=True)
+        assert not pod.client.finish(stream).too_slow
+        beside.close()
+        if once:
+            break
+    assert descriptors(pod) == before - (1 if once else 0), "the first waits, unless the container's stdin has ended"
+    ends.close()
+    assert stop(pod, "c") == 137
+    pod.client.finish(first)
+
+
 def test_input_waits_for_the_container(pod):
     """Megabytes typed at a container that does not read yet; nothing is lost, nothing is held for it."""
     start(pod, "c", "while [ ! -e /tmp/go ]; do sleep 0.05; done; wc -c", stdin=True, stdin_once=True)
-    stream, ends = begin_attach(pod, "c", "stdin", "stdout")
+    stream, ends = begin_attach(pod, "c", "stdin", "stdout", number=1)
     os.set_blocking(ends.ours["stdin"], False)
     block, typed = b"x" * 65536, 0
     try:
@@ -125,6 +175,7 @@ def test_input_waits_for_the_container(pod):
     os.set_blocking(ends.ours["stdin"], True)
     for _ in range(32):
         typed += os.write(ends.ours["stdin"], block)
+    end_attach(pod, 1)
     ends.close("stdin")
     assert int(ends.read()) == typed
     pod.client.finish(stream)

@@ -10,7 +10,7 @@ extension RuntimeError {
     if let error = error as? RuntimeError {
       self = error
     } else if let error = error as? ShimCallError {
-      self.init(error.code, "\(action): \(error.message)")
+      self.init(error.code, "\(action): \(error.failure?.text ?? error.message)")
     } else if let error = error as? SystemCallError, error.rpcErrorCode == .resourceExhausted {
       self.init(.resourceExhausted, "\(action): \(error)")
     } else {

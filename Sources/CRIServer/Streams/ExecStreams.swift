@@ -55,12 +55,24 @@ final class AttachStreams: StreamedProcess {
 
   func exit() async throws -> Int32 {
     guard let begun = session.withLock({ $0 }) else { throw CancellationError() }
-    guard try await !abandonable({ try await begun.isTooSlow() }) else {
+    let isTooSlow: Bool
+    do {
+      isTooSlow = try await abandonable { try await begun.isTooSlow() }
+    } catch let error as CancellationError {
+      Task { [attach] in await attach.endInput(of: begun, clientIsGone: true) }
+      throw error
+    }
+    guard !isTooSlow else {
       throw RuntimeError(
         .unavailable, "\(attach.container.subject): the client has not read the output in time and was disconnected")
     }
     // Whatever the container ended with: that is its status, not the attachment's.
     return 0
+  }
+
+  func inputEnded() async {
+    guard let begun = session.withLock({ $0 }) else { return }
+    await attach.endInput(of: begun, clientIsGone: false)
   }
 
   func resize(to size: TerminalSize) async { try? await attach.resize(size) }

@@ -39,12 +39,24 @@ final class ExecSession: Sendable {
 final class AttachSession: Sendable {
   /// Our ends: stdin's to write to, the others to read from. With a terminal there is no stderr.
   let ends: StreamEnds
+  /// The daemon's number for it.
+  let client: UInt64
+  /// Keeps stdin's pipe open until the shim knows whose end its end is.
+  private let input: Mutex<OwnedFD?>
   private let answer: Task<Bool, any Error>
 
-  init(ends: StreamEnds, answer: Task<Bool, any Error>) {
+  /// - Throws: EMFILE and the like.
+  init(ends: StreamEnds, client: UInt64, answer: Task<Bool, any Error>) throws(SystemCallError) {
     self.ends = ends
+    self.client = client
+    self.input = Mutex(try ends.copyInput())
     self.answer = answer
   }
+
+  var hasInput: Bool { input.withLock { $0 != nil } }
+
+  /// stdin's pipe ends with whoever else holds it.
+  func releaseInput() { input.withLock { $0 = nil } }
 
   /// Waits until the container has ended, or the client is disconnected.
   /// - Returns: whether it was disconnected for being too slow.

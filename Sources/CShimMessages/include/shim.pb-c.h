@@ -40,6 +40,8 @@ typedef struct Swiftlet__Shim__V1__ExecRequest Swiftlet__Shim__V1__ExecRequest;
 typedef struct Swiftlet__Shim__V1__ExecResponse Swiftlet__Shim__V1__ExecResponse;
 typedef struct Swiftlet__Shim__V1__AttachRequest Swiftlet__Shim__V1__AttachRequest;
 typedef struct Swiftlet__Shim__V1__AttachResponse Swiftlet__Shim__V1__AttachResponse;
+typedef struct Swiftlet__Shim__V1__EndAttachRequest Swiftlet__Shim__V1__EndAttachRequest;
+typedef struct Swiftlet__Shim__V1__EndAttachResponse Swiftlet__Shim__V1__EndAttachResponse;
 typedef struct Swiftlet__Shim__V1__ResizeTerminalRequest Swiftlet__Shim__V1__ResizeTerminalRequest;
 typedef struct Swiftlet__Shim__V1__ResizeTerminalResponse Swiftlet__Shim__V1__ResizeTerminalResponse;
 typedef struct Swiftlet__Shim__V1__KillRequest Swiftlet__Shim__V1__KillRequest;
@@ -707,7 +709,7 @@ struct  Swiftlet__Shim__V1__AttachRequest
   ProtobufCMessage base;
   char *container_id;
   /*
-   * Copied to the container's stdin. Its end closes that (stdin_once), or else disconnects the caller.
+   * Copied to the container's stdin. Its end closes that (stdin_once, after EndAttach), or else disconnects the caller.
    */
   protobuf_c_boolean stdin;
   protobuf_c_boolean stdout;
@@ -715,10 +717,14 @@ struct  Swiftlet__Shim__V1__AttachRequest
    * nothing comes from a container with a terminal
    */
   protobuf_c_boolean stderr;
+  /*
+   * the caller's number for it, for EndAttach
+   */
+  uint64_t client;
 };
 #define SWIFTLET__SHIM__V1__ATTACH_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__attach_request__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0 }
 
 
 struct  Swiftlet__Shim__V1__AttachResponse
@@ -732,6 +738,30 @@ struct  Swiftlet__Shim__V1__AttachResponse
 #define SWIFTLET__SHIM__V1__ATTACH_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__attach_response__descriptor) \
     , 0 }
+
+
+struct  Swiftlet__Shim__V1__EndAttachRequest
+{
+  ProtobufCMessage base;
+  char *container_id;
+  uint64_t client;
+  /*
+   * what the container has no room for yet is thrown away, and the caller disconnected
+   */
+  protobuf_c_boolean gone;
+};
+#define SWIFTLET__SHIM__V1__END_ATTACH_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__end_attach_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0 }
+
+
+struct  Swiftlet__Shim__V1__EndAttachResponse
+{
+  ProtobufCMessage base;
+};
+#define SWIFTLET__SHIM__V1__END_ATTACH_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&swiftlet__shim__v1__end_attach_response__descriptor) \
+     }
 
 
 struct  Swiftlet__Shim__V1__ResizeTerminalRequest
@@ -1423,6 +1453,44 @@ Swiftlet__Shim__V1__AttachResponse *
 void   swiftlet__shim__v1__attach_response__free_unpacked
                      (Swiftlet__Shim__V1__AttachResponse *message,
                       ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__EndAttachRequest methods */
+void   swiftlet__shim__v1__end_attach_request__init
+                     (Swiftlet__Shim__V1__EndAttachRequest         *message);
+size_t swiftlet__shim__v1__end_attach_request__get_packed_size
+                     (const Swiftlet__Shim__V1__EndAttachRequest   *message);
+size_t swiftlet__shim__v1__end_attach_request__pack
+                     (const Swiftlet__Shim__V1__EndAttachRequest   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__end_attach_request__pack_to_buffer
+                     (const Swiftlet__Shim__V1__EndAttachRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__EndAttachRequest *
+       swiftlet__shim__v1__end_attach_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__end_attach_request__free_unpacked
+                     (Swiftlet__Shim__V1__EndAttachRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Swiftlet__Shim__V1__EndAttachResponse methods */
+void   swiftlet__shim__v1__end_attach_response__init
+                     (Swiftlet__Shim__V1__EndAttachResponse         *message);
+size_t swiftlet__shim__v1__end_attach_response__get_packed_size
+                     (const Swiftlet__Shim__V1__EndAttachResponse   *message);
+size_t swiftlet__shim__v1__end_attach_response__pack
+                     (const Swiftlet__Shim__V1__EndAttachResponse   *message,
+                      uint8_t             *out);
+size_t swiftlet__shim__v1__end_attach_response__pack_to_buffer
+                     (const Swiftlet__Shim__V1__EndAttachResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Swiftlet__Shim__V1__EndAttachResponse *
+       swiftlet__shim__v1__end_attach_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   swiftlet__shim__v1__end_attach_response__free_unpacked
+                     (Swiftlet__Shim__V1__EndAttachResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Swiftlet__Shim__V1__ResizeTerminalRequest methods */
 void   swiftlet__shim__v1__resize_terminal_request__init
                      (Swiftlet__Shim__V1__ResizeTerminalRequest         *message);
@@ -1804,6 +1872,12 @@ typedef void (*Swiftlet__Shim__V1__AttachRequest_Closure)
 typedef void (*Swiftlet__Shim__V1__AttachResponse_Closure)
                  (const Swiftlet__Shim__V1__AttachResponse *message,
                   void *closure_data);
+typedef void (*Swiftlet__Shim__V1__EndAttachRequest_Closure)
+                 (const Swiftlet__Shim__V1__EndAttachRequest *message,
+                  void *closure_data);
+typedef void (*Swiftlet__Shim__V1__EndAttachResponse_Closure)
+                 (const Swiftlet__Shim__V1__EndAttachResponse *message,
+                  void *closure_data);
 typedef void (*Swiftlet__Shim__V1__ResizeTerminalRequest_Closure)
                  (const Swiftlet__Shim__V1__ResizeTerminalRequest *message,
                   void *closure_data);
@@ -1879,6 +1953,10 @@ struct Swiftlet__Shim__V1__Shim_Service
                  const Swiftlet__Shim__V1__AttachRequest *input,
                  Swiftlet__Shim__V1__AttachResponse_Closure closure,
                  void *closure_data);
+  void (*end_attach)(Swiftlet__Shim__V1__Shim_Service *service,
+                     const Swiftlet__Shim__V1__EndAttachRequest *input,
+                     Swiftlet__Shim__V1__EndAttachResponse_Closure closure,
+                     void *closure_data);
   void (*resize_terminal)(Swiftlet__Shim__V1__Shim_Service *service,
                           const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
                           Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
@@ -1920,6 +1998,7 @@ void swiftlet__shim__v1__shim__init (Swiftlet__Shim__V1__Shim_Service *service,
       function_prefix__ ## exec_sync,\
       function_prefix__ ## exec,\
       function_prefix__ ## attach,\
+      function_prefix__ ## end_attach,\
       function_prefix__ ## resize_terminal,\
       function_prefix__ ## kill,\
       function_prefix__ ## reopen_log,\
@@ -1947,6 +2026,10 @@ void swiftlet__shim__v1__shim__attach(ProtobufCService *service,
                                       const Swiftlet__Shim__V1__AttachRequest *input,
                                       Swiftlet__Shim__V1__AttachResponse_Closure closure,
                                       void *closure_data);
+void swiftlet__shim__v1__shim__end_attach(ProtobufCService *service,
+                                          const Swiftlet__Shim__V1__EndAttachRequest *input,
+                                          Swiftlet__Shim__V1__EndAttachResponse_Closure closure,
+                                          void *closure_data);
 void swiftlet__shim__v1__shim__resize_terminal(ProtobufCService *service,
                                                const Swiftlet__Shim__V1__ResizeTerminalRequest *input,
                                                Swiftlet__Shim__V1__ResizeTerminalResponse_Closure closure,
@@ -2005,6 +2088,8 @@ extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_request__descri
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__exec_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_request__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__attach_response__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__end_attach_request__descriptor;
+extern const ProtobufCMessageDescriptor swiftlet__shim__v1__end_attach_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_request__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__resize_terminal_response__descriptor;
 extern const ProtobufCMessageDescriptor swiftlet__shim__v1__kill_request__descriptor;

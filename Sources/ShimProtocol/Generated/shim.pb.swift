@@ -947,13 +947,16 @@ package nonisolated struct Swiftlet_Shim_V1_AttachRequest: Sendable {
 
   package var containerID: String = String()
 
-  /// Copied to the container's stdin. Its end closes that (stdin_once), or else disconnects the caller.
+  /// Copied to the container's stdin. Its end closes that (stdin_once, after EndAttach), or else disconnects the caller.
   package var stdin: Bool = false
 
   package var stdout: Bool = false
 
   /// nothing comes from a container with a terminal
   package var stderr: Bool = false
+
+  /// the caller's number for it, for EndAttach
+  package var client: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -967,6 +970,33 @@ package nonisolated struct Swiftlet_Shim_V1_AttachResponse: Sendable {
 
   /// disconnected, since a pipe was full
   package var tooSlow: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_Shim_V1_EndAttachRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var containerID: String = String()
+
+  package var client: UInt64 = 0
+
+  /// what the container has no room for yet is thrown away, and the caller disconnected
+  package var gone: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Swiftlet_Shim_V1_EndAttachResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2653,7 +2683,7 @@ nonisolated extension Swiftlet_Shim_V1_ExecResponse: SwiftProtobuf.Message, Swif
 
 nonisolated extension Swiftlet_Shim_V1_AttachRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AttachRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}stdin\0\u{1}stdout\0\u{1}stderr\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}stdin\0\u{1}stdout\0\u{1}stderr\0\u{1}client\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2665,6 +2695,7 @@ nonisolated extension Swiftlet_Shim_V1_AttachRequest: SwiftProtobuf.Message, Swi
       case 2: try { try decoder.decodeSingularBoolField(value: &self.stdin) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.stdout) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.stderr) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.client) }()
       default: break
       }
     }
@@ -2683,6 +2714,9 @@ nonisolated extension Swiftlet_Shim_V1_AttachRequest: SwiftProtobuf.Message, Swi
     if self.stderr != false {
       try visitor.visitSingularBoolField(value: self.stderr, fieldNumber: 4)
     }
+    if self.client != 0 {
+      try visitor.visitSingularUInt64Field(value: self.client, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2691,6 +2725,7 @@ nonisolated extension Swiftlet_Shim_V1_AttachRequest: SwiftProtobuf.Message, Swi
     if lhs.stdin != rhs.stdin {return false}
     if lhs.stdout != rhs.stdout {return false}
     if lhs.stderr != rhs.stderr {return false}
+    if lhs.client != rhs.client {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2721,6 +2756,65 @@ nonisolated extension Swiftlet_Shim_V1_AttachResponse: SwiftProtobuf.Message, Sw
 
   package static func ==(lhs: Swiftlet_Shim_V1_AttachResponse, rhs: Swiftlet_Shim_V1_AttachResponse) -> Bool {
     if lhs.tooSlow != rhs.tooSlow {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_EndAttachRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".EndAttachRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}client\0\u{1}gone\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.client) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.gone) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    if self.client != 0 {
+      try visitor.visitSingularUInt64Field(value: self.client, fieldNumber: 2)
+    }
+    if self.gone != false {
+      try visitor.visitSingularBoolField(value: self.gone, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_EndAttachRequest, rhs: Swiftlet_Shim_V1_EndAttachRequest) -> Bool {
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs.client != rhs.client {return false}
+    if lhs.gone != rhs.gone {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Swiftlet_Shim_V1_EndAttachResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".EndAttachResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Swiftlet_Shim_V1_EndAttachResponse, rhs: Swiftlet_Shim_V1_EndAttachResponse) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

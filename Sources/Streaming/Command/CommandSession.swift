@@ -138,6 +138,7 @@ struct CommandSession: Sendable {
     }
     guard let raw else { return }
     await feed(OwnedFD(owning: raw))
+    if !Task.isCancelled { await process.inputEnded() }
   }
 
   /// Its end is the input's.
