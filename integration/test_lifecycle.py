@@ -1,14 +1,16 @@
 """The races of a container's life, each made a sequence by holding the daemon at a place; and a death at each step."""
 
+import os
 import random
+import signal
 
 import grpc
 import pytest
 
-from lib import wait
+from lib import pods, wait
 from lib.census import Census
 from lib.cri import SLEEPER
-from lib.failpoints import Call, arm, held
+from lib.failpoints import Call, Gate, arm, held
 from lib.stubs import pb
 
 STATE = grpc.StatusCode.FAILED_PRECONDITION
@@ -140,6 +142,23 @@ def test_an_end_that_cannot_be_recorded_is_not_told_and_not_forgotten(victim, ce
     assert (status.exit_code, status.reason) == (3, "Error")
     arm(victim)
     assert container.status() == status
+
+
+def test_an_older_state_is_never_written_over_a_newer_one(victim, census):
+    """Who has noted the end of pause comes to the disk when StopPodSandbox has been there: the address stays free."""
+    gate = Gate(victim, "pause.record")
+    arm(victim, gate.point)
+    pod = victim.client.run_pod()
+    os.kill(pod.info()["pid"], signal.SIGKILL)
+    gate.reached()
+    pod.stop()
+    assert not pods.leased(victim)
+    gate.open()
+    wait.until(lambda: b"pause has ended" in victim.output.read_bytes()[gate.start:], "the write of what was first")
+    victim.kill()
+    assert not pods.leased(victim)
+    arm(victim)
+    assert not pod.ready and not pod.status().network.ip
 
 
 def test_many_calls_at_once_in_any_order(victim, census):

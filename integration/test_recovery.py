@@ -17,6 +17,7 @@ import pytest
 from lib import cgroups, pods, records, wait
 from lib.census import Census, controllers
 from lib.cri import SLEEPER
+from lib.disks import full
 from lib.failpoints import Call, Gate, arm
 from lib.stubs import pb
 
@@ -275,21 +276,6 @@ def test_nothing_of_an_earlier_boot_is_alive(victim, census):
     pod.stop()
     running_one.remove()
     pod.remove()
-
-
-@contextlib.contextmanager
-def full(directory: pathlib.Path):
-    """Not a byte of a file system is free."""
-    paths = []
-    for size in (1 << 20, 1 << 12):
-        with contextlib.suppress(OSError):
-            while True:
-                paths.append(directory / f"filler-{len(paths)}")
-                with open(paths[-1], "wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, size)
-    yield
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def test_a_full_disk_hinders_no_end_and_no_start(make_daemon, archives):

@@ -32,6 +32,8 @@ package final class Daemon: Sendable {
   /// Behind the URLs of Exec, Attach and PortForward.
   let streaming: StreamingServer
   let dials = Dials()
+  /// What the disk has refused of what could not wait for it.
+  let unwritten: Unwritten
 
   let sandboxes = ObjectTable<Sandbox>(kind: "sandbox")
   let containers = ObjectTable<Container>(kind: "container")
@@ -57,6 +59,7 @@ package final class Daemon: Sendable {
     self.availableCapabilities = availableCapabilities
     self.logger = logger
     users = UserDatabases(images: images)
+    unwritten = Unwritten(store: store, threads: threads, logger: logger)
     self.userNamespaces = userNamespaces
     streaming = StreamingServer(configuration.streaming, exits: exits, logger: logger)
   }
@@ -71,14 +74,8 @@ package final class Daemon: Sendable {
 
   /// Changes a sandbox's record in memory, then on disk.
   func save(_ sandbox: Sandbox, _ change: (inout SandboxRecord) -> Void) async throws {
-    let record = sandbox.update(change)
-    try await threads.run { [store] in try store.update(record) }
-  }
-
-  /// Changes a container's record in memory, then on disk.
-  func save(_ container: Container, _ change: (inout ContainerRecord) -> Void) async throws {
-    let record = container.update(change)
-    try await threads.run { [store] in try store.update(record) }
+    _ = sandbox.update(change)
+    try await threads.run { [store] in try store.update { sandbox.record } }
   }
 
   /// Changes a container's record on disk, then in memory: nobody sees what a full disk has refused. In its lane only.

@@ -81,6 +81,8 @@ package enum Failpoint: String, CaseIterable, Sendable {
   case endSignal = "end.signal"
   /// StopContainer, before SIGKILL.
   case endKill = "end.kill"
+  /// The shim has told the end of pause, which is known and not written.
+  case pauseRecord = "pause.record"
   /// The shim has told an exit, which is not written.
   case exitRecord = "exit.record"
   /// RemoveContainer has stopped it and has removed nothing.

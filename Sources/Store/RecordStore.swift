@@ -15,6 +15,7 @@ package final class RecordStore: Sendable {
 
   private let database: Mutex<Database>
   private let path: String
+  private let lastRefusal = Mutex<String?>(nil)
   /// What was found wrong with the file when it was opened; part of what ``load()`` reports.
   private let found: [String]
 
@@ -62,9 +63,14 @@ package final class RecordStore: Sendable {
   /// Writes a sandbox anew; its address rows become those of its lease.
   ///
   /// - Throws: ``StoreError/notFound(_:)``, ``StoreError/nameTaken(holder:)``, ``StoreError/addressTaken(address:)``.
-  package func update(_ sandbox: SandboxRecord) throws(StoreError) {
-    let record = try RecordCoding.encode(sandbox)
+  package func update(_ sandbox: SandboxRecord) throws(StoreError) { try update(newest: { sandbox }) }
+
+  /// Writes a sandbox as it is when its turn comes: of two who have changed it the later one writes what both have, and
+  /// an older state never comes after a newer one.
+  package func update(newest: () -> SandboxRecord) throws(StoreError) {
     try write { (database) throws(StoreError) in
+      let sandbox = newest()
+      let record = try RecordCoding.encode(sandbox)
       try database.run(
         "UPDATE sandboxes SET record = ? WHERE id = ?", [.blob(record), .text(sandbox.id.value)])
       guard database.changes == 1 else { throw .notFound(sandbox.id) }
@@ -149,10 +155,28 @@ package final class RecordStore: Sendable {
     }
   }
 
+  /// Why the disk has refused the last change, in prose; nil when it has taken it.
+  package var refusal: String? { lastRefusal.withLock { $0 } }
+
+  /// Writes something that changes nothing, to see whether the disk takes it.
+  package func probe() throws(StoreError) {
+    try write { (database) throws(StoreError) in
+      try database.run("PRAGMA user_version = \(Self.schemaVersion)")
+    }
+  }
+
   private func write(_ body: (Database) throws(StoreError) -> Void) throws(StoreError) {
-    try database.withLock { (database) throws(StoreError) in
-      let database = database
-      try database.transaction { () throws(StoreError) in try body(database) }
+    do throws(StoreError) {
+      try database.withLock { (database) throws(StoreError) in
+        let database = database
+        try database.transaction { () throws(StoreError) in try body(database) }
+      }
+      lastRefusal.withLock { $0 = nil }
+    } catch {
+      guard error.isRefusalOfDisk, case .database(let code, let message) = error else { throw error }
+      let named = StoreError.database(code: code, message: "\(path): \(message)")
+      lastRefusal.withLock { $0 = named.description }
+      throw named
     }
   }
 

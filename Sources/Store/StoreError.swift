@@ -1,3 +1,4 @@
+internal import CSQLite
 package import RuntimeModel
 
 /// Why a change was not written or the records were not read.
@@ -14,6 +15,12 @@ package enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
   case laterFormat(LaterFormat)
   /// SQLite's extended result code (sqlite3_extended_errcode) and words, naming the step.
   case database(code: Int32, message: String)
+
+  /// The disk took nothing: it is full, read-only or broken. The records are as they were, and a later try may succeed.
+  package var isRefusalOfDisk: Bool {
+    guard case .database(let code, _) = self else { return false }
+    return [SQLITE_FULL, SQLITE_READONLY, SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_PERM].contains(code & 0xff)
+  }
 
   package var description: String {
     switch self {

@@ -56,7 +56,8 @@ extension SystemCallError: RPCErrorConvertible {
 
 extension StoreError: RPCErrorConvertible {
   package var rpcErrorCode: RPCError.Code {
-    if case .nameTaken = self { .alreadyExists } else { .internalError }
+    if case .nameTaken = self { return .alreadyExists }
+    return isRefusalOfDisk ? .resourceExhausted : .internalError
   }
   package var rpcErrorMessage: String { description }
 }

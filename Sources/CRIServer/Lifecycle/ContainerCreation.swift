@@ -38,6 +38,7 @@ struct ContainerCreation: Sendable {
     }
     if sandbox.namespaces.users != nil { try await daemon.checkIDMaps(config.mounts, injected.mounts, of: sandbox) }
     try await daemon.addLocalhostSeccomp(to: &spec)
+    try await daemon.unwritten.requireNone()
     stages.begin("prepare snapshot")
     let snapshot = try await daemon.images.prepareSnapshot(
       image: image, key: id, volumes: volumes.declared.paths, mounted: volumes.images,

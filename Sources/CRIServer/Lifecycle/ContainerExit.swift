@@ -28,7 +28,7 @@ struct ContainerExit: Sendable {
   /// The container never ran its program. In its lane.
   func recordStartFailure(_ message: String) async throws {
     let now = WallClock.now()
-    try await daemon.commit(container) { record in
+    try await daemon.settle(container) { record in
       record.isStarting = false
       record.finishedAt = now
       record.exitCode = 128
@@ -41,7 +41,7 @@ struct ContainerExit: Sendable {
   private func finish(_ exit: Swiftlet_Shim_V1_Exit, reason: String, message: String) async throws {
     try await container.lane.run {
       guard container.record.finishedAt == 0 else { return }
-      try await daemon.commit(container, failpoint: .exitRecord) { record in
+      try await daemon.settle(container, failpoint: .exitRecord) { record in
         if record.startedAt == 0 { record.startedAt = exit.startedAt == 0 ? record.createdAt : exit.startedAt }
         record.isStarting = false
         record.finishedAt = max(exit.finishedAt, record.startedAt)

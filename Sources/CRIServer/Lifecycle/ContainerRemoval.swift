@@ -18,12 +18,9 @@ struct ContainerRemoval: Sendable {
       guard !container.isRemoved else { return }
       // Not only of one that ran until now: whoever is still in there is nobody's once the record is gone.
       try await daemon.endCgroup(of: container)
-      try await daemon.images.removeSnapshot(key: container.id)
-      try await daemon.pass(.discardRecord)
-      let id = container.id
-      try await daemon.threads.run { [daemon] in try daemon.store.remove(container: id) }
+      try await daemon.settleRemoval(container: container.id)
       container.markRemoved()
-      daemon.containers.remove(id: id, name: container.record.metadata.key(in: container.sandboxID))
+      daemon.containers.remove(id: container.id, name: container.record.metadata.key(in: container.sandboxID))
     }
     try await daemon.pass(.discardAnswer)
   }

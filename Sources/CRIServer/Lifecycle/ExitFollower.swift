@@ -1,3 +1,4 @@
+import LinuxSystem
 import Logging
 import RuntimeModel
 import ShimProtocol
@@ -15,15 +16,17 @@ struct ExitFollower: Sendable {
   }
 
   private func follow() async {
-    var acknowledged: UInt64 = 0
+    var (received, acknowledged): (UInt64, UInt64) = (0, 0)
     while true {
       var request = Swiftlet_Shim_V1_WaitExitsRequest()
       request.acknowledged = acknowledged
       do {
-        for exit in try await shim.waitExits(request).exits {
+        for exit in try await shim.waitExits(request).exits where exit.sequence > received {
           try await record(exit)
-          acknowledged = max(acknowledged, exit.sequence)
+          received = exit.sequence
         }
+        // What only we know is not forgotten by the shim: the next daemon would ask it.
+        if daemon.unwritten.isEmpty { acknowledged = received } else { try await Task.sleep(for: .seconds(1)) }
       } catch let error as ShimCallError where error.origin == .connection(.closedHere) {
         return
       } catch let error as ShimCallError where error.isConnectionLoss {
@@ -40,8 +43,8 @@ struct ExitFollower: Sendable {
 
   private func record(_ exit: Swiftlet_Shim_V1_Exit) async throws {
     guard !exit.containerID.isEmpty else {
+      try await daemon.settle(sandbox, failpoint: .pauseRecord) { $0.becomeNotReady(because: "pause has ended") }
       daemon.logger.info("pause has ended", metadata: ["sandbox": "\(sandbox.id)"])
-      try await daemon.save(sandbox) { $0.becomeNotReady(because: "pause has ended") }
       return
     }
     guard let id = Identifier(exit.containerID), let container = daemon.containers[id] else { return }

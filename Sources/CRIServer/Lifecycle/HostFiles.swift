@@ -75,7 +75,7 @@ enum HostFiles {
 
   private static func failure(_ call: String, _ path: String) -> RuntimeError {
     let number = errno
-    let code: RuntimeError.Code = number == ENOSPC || number == EDQUOT ? .resourceExhausted : .internalError
+    let code: RuntimeError.Code = [ENOSPC, EDQUOT, EROFS].contains(number) ? .resourceExhausted : .internalError
     return RuntimeError(code, "\(call) \(path): \(String(cString: strerror(number)))")
   }
 }

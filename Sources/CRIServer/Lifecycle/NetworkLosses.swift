@@ -19,7 +19,7 @@ extension Daemon {
       "a sandbox has lost its network and is not ready any more",
       metadata: ["sandbox": "\(sandbox.id)", "reason": "\(loss.reason)"])
     do {
-      try await save(sandbox) { $0.becomeNotReady(because: loss.reason) }
+      try await settle(sandbox) { $0.becomeNotReady(because: loss.reason) }
     } catch {
       logger.error("a lost network could not be recorded", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
     }

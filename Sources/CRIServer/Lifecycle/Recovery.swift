@@ -107,7 +107,7 @@ struct Recovery: Sendable {
     if sandbox.record.state == .creating {
       try await daemon.forget(sandbox)
     } else {
-      try await daemon.save(sandbox) { record in
+      try await daemon.settle(sandbox) { record in
         record.becomeNotReady(because: Self.reboot)
         record.lease = nil
         record.pluginAddresses = nil
@@ -125,7 +125,7 @@ struct Recovery: Sendable {
     } catch {
       daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
       sandbox.connect(nil)
-      try await daemon.save(sandbox) { $0.becomeNotReady(because: "the shim was lost while no daemon ran: \(error)") }
+      try await daemon.settle(sandbox) { $0.becomeNotReady(because: "the shim was lost while no daemon ran: \(error)") }
       try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
     }
   }
@@ -143,7 +143,7 @@ struct Recovery: Sendable {
   /// The shim knows what runs and what has ended; the exits it still holds come through the follower.
   private func reconcile(_ sandbox: Sandbox, with state: Swiftlet_Shim_V1_StateResponse) async throws {
     if state.pausePid == 0 {
-      try await daemon.save(sandbox) { $0.becomeNotReady(because: "pause has ended") }
+      try await daemon.settle(sandbox) { $0.becomeNotReady(because: "pause has ended") }
     }
     let tasks = Dictionary(state.tasks.map { ($0.containerID, $0) }, uniquingKeysWith: { $1 })
     let exited = Set(state.exits.map(\.containerID))
@@ -155,7 +155,7 @@ struct Recovery: Sendable {
         if task != nil { await daemon.discardProcesses(of: container) }
       } else if let task, !task.isStarting {
         guard record.startedAt == 0 else { continue }
-        try await daemon.save(container) { record in
+        try await daemon.settle(container) { record in
           record.isStarting = false
           record.startedAt = task.startedAt
           record.process = Pidfd.processIdentity(pid: task.pid)
@@ -172,7 +172,7 @@ struct Recovery: Sendable {
       try await ContainerExit(daemon: daemon, container: container).recordLost(because: "its shim does not know of it")
     } else if record.isStarting {
       await daemon.discardProcesses(of: container)
-      try await daemon.save(container) { $0.isStarting = false }
+      try await daemon.settle(container) { $0.isStarting = false }
     }
   }
 

@@ -38,6 +38,7 @@ struct SandboxStart: Sendable {
 
   /// The record with its lease in one transaction. Another daemon's or an old row's address is skipped.
   private func record() async throws -> Sandbox {
+    try await daemon.unwritten.requireNone()
     let id = Identifier.random()
     var record = SandboxRecord(
       id: id, metadata: plan.metadata, state: .creating, createdAt: WallClock.now(), bootID: daemon.bootID,

@@ -19,7 +19,7 @@ struct SandboxStop: Sendable {
   func stop() async throws {
     guard !sandbox.record.isReleased else { return }
     try Failpoint.stopMark.pass()
-    try await daemon.save(sandbox) { $0.state = .notReady }
+    try await daemon.settle(sandbox) { $0.state = .notReady }
     try await release()
   }
 
@@ -58,7 +58,7 @@ struct SandboxStop: Sendable {
     }
     if let failure { throw failure }
     try Failpoint.stopRecord.pass()
-    try await daemon.save(sandbox) { record in
+    try await daemon.settle(sandbox) { record in
       record.state = .notReady
       record.lease = nil
       record.pluginAddresses = nil
@@ -152,7 +152,9 @@ struct SandboxStop: Sendable {
 
   private func removeFiles() async throws {
     let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
-    try await daemon.threads.run { try files.remove() }
+    try await daemon.unwritten.settle(.directory(files.directory)) { [threads = daemon.threads] in
+      try await threads.run { try files.remove() }
+    }
   }
 
   private var cgroupPaths: [String] {
@@ -166,7 +168,7 @@ extension Daemon {
   func forget(_ sandbox: Sandbox) async throws {
     let id = sandbox.id
     try Failpoint.removeRecord.pass()
-    try await threads.run { [store] in try store.remove(sandbox: id) }
+    try await settleRemoval(sandbox: id)
     sandbox.markRemoved()
     sandboxes.remove(id: id, name: sandbox.record.metadata.key)
   }

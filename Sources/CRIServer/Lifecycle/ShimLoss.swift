@@ -48,7 +48,7 @@ struct ShimLoss: Sendable {
         "a pod is ended for want of its shim", metadata: ["sandbox": "\(sandbox.id)", "reason": "\(reason)"])
       sandbox.connect(nil)
       shim.close()
-      try await daemon.save(sandbox) { $0.becomeNotReady(because: reason) }
+      try await daemon.settle(sandbox) { $0.becomeNotReady(because: reason) }
       try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
     }
   }

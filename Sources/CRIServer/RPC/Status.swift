@@ -28,8 +28,11 @@ extension RuntimeService {
     return response
   }
 
+  /// Not ready, too, while no address can be recorded. RuntimeReady stays: without that kubelet leaves all pods as they
+  /// are (its syncLoop waits), and could not end one; without the network it makes none, and the node is not ready.
   private func networkCondition() async -> Runtime_V1_RuntimeCondition {
-    switch await daemon.network.readiness() {
+    if let trouble = daemon.unwritten.trouble { return Self.condition("NetworkReady", ("RecordsNotWritable", trouble)) }
+    return switch await daemon.network.readiness() {
     case .ready: Self.condition("NetworkReady", nil)
     case .notReady(let reason, let message): Self.condition("NetworkReady", (reason, message))
     }

@@ -16,7 +16,7 @@ extension ImageError {
   /// A failed system call, in words: what was done, to what, and why not.
   static func call(_ call: String, _ subject: String, _ number: Int32) -> ImageError {
     let reason = String(cString: strerror(number))
-    let kind: Kind = number == ENOSPC || number == EDQUOT ? .noSpace : .system
+    let kind: Kind = [ENOSPC, EDQUOT, EROFS].contains(number) ? .noSpace : .system
     return ImageError(kind, "\(call) \(subject): \(reason.lowercased())")
   }
 }

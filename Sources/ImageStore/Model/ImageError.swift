@@ -22,7 +22,7 @@ package struct ImageError: Error, Sendable, Equatable, CustomStringConvertible {
     case malformed
     /// A bound of ours was reached: size, depth, number of entries.
     case limit
-    /// The disk is full.
+    /// The disk takes nothing: it is full or read-only.
     case noSpace
     /// A kind of image or content that this runtime does not take.
     case unsupported
