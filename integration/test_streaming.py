@@ -253,9 +253,9 @@ def test_a_daemon_that_stops_ends_its_sessions_and_no_command(make_daemon):
         sessions.append(kind(daemon.node.inside, url, roles(stdin=True)))
         sessions[-1].read_until(b"up\n")
     assert daemon.terminate() == 0
-    sessions[0].connection.pump_to_end()
-    while sessions[1].step():
-        pass
+    for session in sessions:
+        session.finish()
+        assert session.status["status"] == "Failure" and session.status["reason"] != "NonZeroExitCode", session.status
     daemon.start()
     assert container.shell("ps").count("sleep 8765") == 2
     for session in sessions:

@@ -9,6 +9,8 @@ import Synchronization
 final class Conversations: Sendable {
   private struct State {
     var tasks: [UInt64: Task<Void, Never>] = [:]
+    /// Those of commands and attachments.
+    var commands: Set<UInt64> = []
     var last: UInt64 = 0
     var isClosed = false
   }
@@ -34,7 +36,7 @@ final class Conversations: Sendable {
     switch conversation {
     case .spdy(let name, let target):
       let reading = try Descriptors.wrap(channel)
-      start {
+      start(isCommand: target.kind != .portForward) {
         try await reading.executeThenClose { inbound in
           switch target {
           case .portForward(let connector): try await self.forward(exchange, inbound, connector)
@@ -45,7 +47,7 @@ final class Conversations: Sendable {
       }
     case .webSocket(let name, let target):
       let frames = try WebSocketPipeline.add(to: channel)
-      start {
+      start(isCommand: target.kind != .portForward) {
         try await frames.executeThenClose { inbound in
           let writer = WebSocketWriter(outlet: exchange.outlet)
           switch target {
@@ -58,17 +60,28 @@ final class Conversations: Sendable {
     }
   }
 
+  /// What a command's client may take to hear of the end.
+  private static let farewell = Duration.seconds(1)
+
   /// Ends all, and returns when they have ended.
+  ///
+  /// Commands first end by themselves, as far as their processes let go of them: client-go takes a connection that ends
+  /// without a status for a command that has succeeded.
   func close() async {
-    let tasks = state.withLock { state in
+    let (tasks, commands) = state.withLock { state in
       state.isClosed = true
-      return Array(state.tasks.values)
+      return (state.tasks, state.commands)
     }
-    for task in tasks { task.cancel() }
-    for task in tasks { await task.value }
+    for (number, task) in tasks where !commands.contains(number) { task.cancel() }
+    let timer = Task {
+      try await Task.sleep(for: Self.farewell)
+      for task in tasks.values { task.cancel() }
+    }
+    for task in tasks.values { await task.value }
+    timer.cancel()
   }
 
-  private func start(_ body: @escaping @Sendable () async throws -> Void) {
+  private func start(isCommand: Bool, _ body: @escaping @Sendable () async throws -> Void) {
     state.withLock { state in
       state.last += 1
       let number = state.last
@@ -78,9 +91,13 @@ final class Conversations: Sendable {
         } catch {
           logger.debug("a streaming connection ends", metadata: ["because": "\(error)"])
         }
-        self.state.withLock { $0.tasks[number] = nil }
+        self.state.withLock { state in
+          state.tasks[number] = nil
+          state.commands.remove(number)
+        }
       }
       state.tasks[number] = task
+      if isCommand { state.commands.insert(number) }
       // The body begins all the same: it closes the channel.
       if state.isClosed { task.cancel() }
     }
