@@ -26,15 +26,14 @@ struct Recovery: Sendable {
       daemon.containers.insert(
         container, id: container.id, name: container.record.metadata.key(in: container.sandboxID))
     }
-    let reached = await reach()
-    for (id, result) in reached {
-      guard case .success(let shim) = result, shim.protocolVersion > ShimClient.protocolVersion else { continue }
-      throw LaterFormat(
-        subject: "the protocol of sandbox \(id)'s shim at \(daemon.configuration.runDirectory(of: id.value))",
-        found: Int64(shim.protocolVersion), known: Int64(ShimClient.protocolVersion))
-    }
-    await withTaskGroup { group in
-      for sandbox in daemon.sandboxes.all { group.addTask { await recover(sandbox, reached[sandbox.id]) } }
+    let asked = await askAll()
+    try checkProtocols(asked)
+    let answers = Dictionary(asked.map { ($0.id, $0) }) { first, _ in first }
+    await withTaskGroup(of: Void.self) { group in
+      for sandbox in daemon.sandboxes.all {
+        let answer = answers[sandbox.id]
+        group.addTask { await recover(sandbox, answer) }
+      }
     }
     await removeOrphans(records)
     daemon.logger.info(
@@ -42,27 +41,49 @@ struct Recovery: Sendable {
       metadata: ["sandboxes": "\(daemon.sandboxes.all.count)", "containers": "\(daemon.containers.all.count)"])
   }
 
-  /// A shim, and what it holds.
-  private struct Reached: Sendable {
-    var shim: ShimClient
-    var state: Swiftlet_Shim_V1_StateResponse
+  /// What became of the question to one shim.
+  ///
+  /// A class in an array, without Result: Swift 6.3.1's optimiser released a dictionary of such results once too often.
+  private final class Asked: Sendable {
+    let id: Identifier
+    /// Nil after a failure.
+    let shim: ShimClient?
+    let state: Swiftlet_Shim_V1_StateResponse
+    let failure: String
 
-    var protocolVersion: UInt32 { max(1, state.protocolVersion) }
+    init(_ id: Identifier, _ shim: ShimClient, _ state: Swiftlet_Shim_V1_StateResponse) {
+      self.id = id
+      self.shim = shim
+      self.state = state
+      failure = ""
+    }
+
+    init(_ id: Identifier, failure: String) {
+      self.id = id
+      shim = nil
+      state = Swiftlet_Shim_V1_StateResponse()
+      self.failure = failure
+    }
   }
 
-  /// All shims that there should be.
-  private func reach() async -> [Identifier: Result<Reached, any Error>] {
-    await withTaskGroup { group in
+  /// Asks all shims that there should be.
+  private func askAll() async -> [Asked] {
+    await withTaskGroup(of: Asked.self) { group in
       for sandbox in daemon.sandboxes.all where isReachable(sandbox.record) {
-        group.addTask {
-          do {
-            return (sandbox.id, Result<Reached, any Error>.success(try await reach(sandbox)))
-          } catch {
-            return (sandbox.id, Result<Reached, any Error>.failure(error))
-          }
-        }
+        group.addTask { await ask(sandbox) }
       }
-      return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+      var all: [Asked] = []
+      for await one in group { all.append(one) }
+      return all
+    }
+  }
+
+  /// - Throws: ``LaterFormat`` when one speaks a later protocol.
+  private func checkProtocols(_ asked: [Asked]) throws {
+    for one in asked where max(1, one.state.protocolVersion) > ShimClient.protocolVersion {
+      throw LaterFormat(
+        subject: "the protocol of sandbox \(one.id)'s shim at \(daemon.configuration.runDirectory(of: one.id.value))",
+        found: Int64(one.state.protocolVersion), known: Int64(ShimClient.protocolVersion))
     }
   }
 
@@ -70,18 +91,22 @@ struct Recovery: Sendable {
     record.bootID == daemon.bootID && record.state != .creating && !record.isReleased
   }
 
-  private func reach(_ sandbox: Sandbox) async throws -> Reached {
+  private func ask(_ sandbox: Sandbox) async -> Asked {
     let directory = daemon.configuration.runDirectory(of: sandbox.id.value)
-    let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
     do {
-      return Reached(shim: shim, state: try await state(of: shim))
+      let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
+      do {
+        return Asked(sandbox.id, shim, try await state(of: shim))
+      } catch {
+        shim.close()
+        throw error
+      }
     } catch {
-      shim.close()
-      throw error
+      return Asked(sandbox.id, failure: "\(error)")
     }
   }
 
-  private func recover(_ sandbox: Sandbox, _ reached: Result<Reached, any Error>?) async {
+  private func recover(_ sandbox: Sandbox, _ asked: Asked?) async {
     do {
       let record = sandbox.record
       if record.bootID != daemon.bootID {
@@ -89,8 +114,8 @@ struct Recovery: Sendable {
       } else if record.state == .creating {
         try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
         try await daemon.forget(sandbox)
-      } else if let reached {
-        try await reconnect(sandbox, reached)
+      } else if let asked {
+        try await reconnect(sandbox, asked)
       }
     } catch {
       daemon.logger.error("a sandbox is not recovered", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
@@ -116,18 +141,22 @@ struct Recovery: Sendable {
     }
   }
 
-  private func reconnect(_ sandbox: Sandbox, _ reached: Result<Reached, any Error>) async throws {
+  private func reconnect(_ sandbox: Sandbox, _ asked: Asked) async throws {
+    guard let shim = asked.shim else { return try await lose(sandbox, because: asked.failure) }
     do {
-      let found = try reached.get()
-      sandbox.connect(found.shim)
-      try await reconcile(sandbox, with: found.state)
-      ExitFollower(daemon: daemon, sandbox: sandbox, shim: found.shim).start()
+      sandbox.connect(shim)
+      try await reconcile(sandbox, with: asked.state)
+      ExitFollower(daemon: daemon, sandbox: sandbox, shim: shim).start()
     } catch {
-      daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(error)"])
-      sandbox.connect(nil)
-      try await daemon.settle(sandbox) { $0.becomeNotReady(because: "the shim was lost while no daemon ran: \(error)") }
-      try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
+      try await lose(sandbox, because: "\(error)")
     }
+  }
+
+  private func lose(_ sandbox: Sandbox, because reason: String) async throws {
+    daemon.logger.error("the shim of a sandbox is lost", metadata: ["sandbox": "\(sandbox.id)", "error": "\(reason)"])
+    sandbox.connect(nil)
+    try await daemon.settle(sandbox) { $0.becomeNotReady(because: "the shim was lost while no daemon ran: \(reason)") }
+    try await SandboxStop(daemon: daemon, sandbox: sandbox).release()
   }
 
   /// What the shim holds, once the starts are done that the last daemon has asked it for; they may take a while.
