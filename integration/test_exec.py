@@ -23,7 +23,8 @@ def test_exit_codes(running, script, code):
 
 
 @pytest.mark.parametrize("program, why", [
-    ("/no/such/program", "no such file or directory (ENOENT)"), ("nosuch", "executable file not found in $PATH (ENOENT)"),
+    ("/no/such/program", "no such file or directory (ENOENT)"),
+    ("nosuch", "executable file not found in $PATH (ENOENT)"),
     ("/etc/passwd", "permission denied (EACCES)"), ("/tmp", "permission denied (EACCES)")])
 def test_a_program_that_cannot_be_run_is_an_error_of_the_call(running, program, why):
     refused = running.client.refused("ExecSync", container_id=running.id, cmd=[program])
