@@ -130,7 +130,8 @@ def test_run_tells_all_of_a_container_that_ends_at_once(swiftlet):
     """It may be through before anybody is attached; its output and its status come all the same."""
     for _ in range(5):
         done = swiftlet.run("run", "-i", "--rm", "--log-root", str(swiftlet.directory / "logs"), "--volume-root",
-                            str(swiftlet.directory / "volumes"), "busybox", "--", "sh", "-c", "echo hi; exit 3", input="")
+                            str(swiftlet.directory / "volumes"), "busybox", "--", "sh", "-c", "echo hi; exit 3",
+                            input="")
         assert (done.returncode, done.stdout) == (3, "hi\n"), done.stderr
     assert swiftlet.json("pods") == []
 
