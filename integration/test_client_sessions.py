@@ -101,12 +101,23 @@ def test_attach_shows_what_comes_and_passes_the_status_on(at_terminal, pod):
     assert session.ends() == 5
 
 
-def test_run_for_a_shell_leaves_nothing(at_terminal, swiftlet):
-    session = at_terminal("run", "-it", "--rm", "--name", "shell", "--log-root", str(swiftlet.directory / "logs"),
-                          "--volume-root", str(swiftlet.directory / "volumes"), "busybox", "--", "sh")
+def run(swiftlet, *arguments: str) -> list[str]:
+    """`run` of an image's container with directories of the case's own, gone with it."""
+    return ["run", "--rm", "--log-root", str(swiftlet.directory / "logs"),
+            "--volume-root", str(swiftlet.directory / "volumes"), *arguments]
+
+
+def run_shell(at_terminal, swiftlet, name: str) -> Session:
+    """A shell in a pod of its own, at its prompt."""
+    session = at_terminal(*run(swiftlet, "-it", "--name", name, "busybox", "--", "sh"))
     session.until("press Enter")
     session.type("\r")
     session.until(PROMPT)
+    return session
+
+
+def test_run_for_a_shell_leaves_nothing(at_terminal, swiftlet):
+    session = run_shell(at_terminal, swiftlet, "shell")
     session.type("hostname; exit 7\r")
     session.until("shell")
     assert session.ends() == 7
@@ -115,11 +126,7 @@ def test_run_for_a_shell_leaves_nothing(at_terminal, swiftlet):
 
 
 def test_run_that_is_left_leaves_the_pod(at_terminal, swiftlet):
-    session = at_terminal("run", "-it", "--rm", "--name", "left", "--log-root", str(swiftlet.directory / "logs"),
-                          "--volume-root", str(swiftlet.directory / "volumes"), "busybox", "--", "sh")
-    session.until("press Enter")
-    session.type("\r")
-    session.until(PROMPT)
+    session = run_shell(at_terminal, swiftlet, "left")
     session.type("\x10\x11")
     assert session.ends() == 0 and "runs on" in session.seen.decode()
     assert [pod["name"] for pod in swiftlet.json("pods")] == ["left"]
@@ -129,9 +136,7 @@ def test_run_that_is_left_leaves_the_pod(at_terminal, swiftlet):
 def test_run_tells_all_of_a_container_that_ends_at_once(swiftlet):
     """It may be through before anybody is attached; its output and its status come all the same."""
     for _ in range(5):
-        done = swiftlet.run("run", "-i", "--rm", "--log-root", str(swiftlet.directory / "logs"), "--volume-root",
-                            str(swiftlet.directory / "volumes"), "busybox", "--", "sh", "-c", "echo hi; exit 3",
-                            input="")
+        done = swiftlet.run(*run(swiftlet, "-i", "busybox", "--", "sh", "-c", "echo hi; exit 3"), input="")
         assert (done.returncode, done.stdout) == (3, "hi\n"), done.stderr
     assert swiftlet.json("pods") == []
 
