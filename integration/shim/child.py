@@ -47,7 +47,7 @@ def usual(pod: Pod, name: str, script: str, **fields):
 
 def output(pod: Pod, request) -> str:
     """What a container wrote to standard output until it ended."""
-    pod.client.call("Start", request, 10)
+    pod.client.call("Start", request)
     pod.wait_exit(request.container_id)
     return "\n".join(content for stream, _, content in pod.log(request.container_id) if stream == "stdout")
 
@@ -55,7 +55,7 @@ def output(pod: Pod, request) -> str:
 def refused(pod: Pod, request):
     """The step failure with which a start is refused; no process of it is left."""
     with pytest.raises(ShimError) as caught:
-        pod.client.call("Start", request, 10)
+        pod.client.call("Start", request)
     assert caught.value.failure is not None, caught.value
     groups = [group for group in pod.groups if group.path.endswith(f"/{request.container_id}")]
     assert all(not group.processes() for group in groups)
@@ -99,8 +99,9 @@ def snapshot(place: pathlib.Path) -> list:
 
 
 def node_mounts() -> dict[str, str]:
+    """Each mount's line by its number, parent, device, root and place: a number alone may soon be another mount's."""
     lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-    return {line.split()[0]: line for line in lines}
+    return {" ".join(line.split()[:5]): line for line in lines}
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +112,8 @@ def same_node_mounts():
     before = node_mounts()
     yield
     after = node_mounts()
-    assert [line for number, line in after.items() if before.get(number, line) != line] == []
-    assert [line for number, line in after.items() if number not in before and str(ROOT) in line] == []
+    assert [line for mount, line in after.items() if before.get(mount, line) != line] == []
+    assert [line for mount, line in after.items() if mount not in before and str(ROOT) in line] == []
 
 
 # The shell itself opens a directory to expand a pattern, so the numbers are tried one by one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -13,10 +14,9 @@ import struct
 import subprocess
 import termios
 import threading
-import time
 import uuid
 
-from lib import debian
+from lib import debian, wait
 from ttrpc import Client, Closed, ShimError, pb
 
 POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
@@ -117,14 +117,15 @@ class Group:
     def remove(self) -> None:
         for directory in self.directories:
             for folder, _, _ in os.walk(directory, topdown=False):
-                end = time.monotonic() + 30
-                while True:
-                    try:
-                        os.rmdir(folder)
-                        break
-                    except OSError as error:
-                        if time.monotonic() > end:
-                            raise AssertionError(f"{folder}: {error}; {self.processes()}") from error
+                wait.until(lambda: self.remove_now(folder), f"end of {folder}", 60)
+
+    @staticmethod
+    def remove_now(folder: str) -> bool:
+        try:
+            os.rmdir(folder)
+        except OSError:  # what has been killed may take a while to end
+            return False
+        return True
 
 
 class Pod:
@@ -230,7 +231,7 @@ class Pod:
             argv=[part.encode() for part in argv], env=ENVIRONMENT, cwd="/", user=pb.User(groups=[0]),
             capabilities=pb.Capabilities(**masks), no_new_privs=True)
 
-    def run(self, name: str, script: str, deadline: float = 30, **fields):
+    def run(self, name: str, script: str, deadline: float = 60, **fields):
         """Starts a container with a shell script."""
         request = self.container_request(name, ["sh", "-c", script], **fields)
         return self.client.call("Start", request, deadline)
@@ -242,14 +243,14 @@ class Pod:
             container_id=name, process=self.process_message(["sh", "-c", script]), timeout_nano=int(timeout * 1e9),
             cgroup=group.message(), output_limit=limit)
 
-    def execute(self, name: str, script: str, deadline: float = 30, **options):
+    def execute(self, name: str, script: str, deadline: float = 60, **options):
         return self.client.call("ExecSync", self.exec_request(name, script, **options), deadline)
 
-    def exits(self, acknowledged: int = 0, deadline: float = 30, client: Client | None = None):
+    def exits(self, acknowledged: int = 0, deadline: float = 60, client: Client | None = None):
         request = pb.WaitExitsRequest(acknowledged=acknowledged)
         return list((client or self.client).call("WaitExits", request, deadline).exits)
 
-    def wait_exit(self, name: str, deadline: float = 30):
+    def wait_exit(self, name: str, deadline: float = 60):
         """The exit of a container; those before it are acknowledged, it is not."""
         acknowledged = 0
         while True:
@@ -262,11 +263,9 @@ class Pod:
         """(stream, tag, content) of each record."""
         return [tuple(line.split(" ", 3)[1:]) for line in self.log_path(name).read_text().split("\n")[:-1]]
 
-    def wait_log(self, name: str, content: str, deadline: float = 30) -> None:
+    def wait_log(self, name: str, content: str, deadline: float = 60) -> None:
         """Until a record with that content is there."""
-        end = time.monotonic() + deadline
-        while not any(record[2] == content for record in self.log(name)):
-            assert time.monotonic() < end, f"no {content!r} in {self.log(name)}"
+        wait.until(lambda: any(record[2] == content for record in self.log(name)), f"{content!r} in the log", deadline)
 
     def close(self) -> None:
         """Ends the pod by its shim, or, when that is gone or fails, by its cgroups."""
@@ -274,14 +273,15 @@ class Pod:
             client = self.connect()
             client.call("StopSandbox")
             client.call("Shutdown")
-            self.process.wait(30)
+            self.process.wait(60)
         except (Closed, ShimError, OSError, subprocess.TimeoutExpired):
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
             for group in self.groups:
                 for pid in group.processes():
-                    os.kill(pid, 9)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, 9)
         self.client.close()
         for group in reversed(self.groups):
             group.remove()

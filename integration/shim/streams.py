@@ -12,6 +12,8 @@ import termios
 import time
 import uuid
 
+from lib import wait
+from lib.wait import PATIENCE
 from pod import Pod
 from ttrpc import Client, pb
 
@@ -38,7 +40,7 @@ class Ends:
     def write(self, data: bytes) -> None:
         os.write(self.ours["stdin"], data)
 
-    def read(self, until: bytes | None = None, name: str = "stdout", deadline: float = 30) -> bytes:
+    def read(self, until: bytes | None = None, name: str = "stdout", deadline: float = 60) -> bytes:
         return read(self.ours[name], until, deadline)
 
     def close(self, *names: str) -> None:
@@ -46,9 +48,9 @@ class Ends:
             os.close(self.ours.pop(name))
 
 
-def read(descriptor: int, until: bytes | None = None, deadline: float = 30) -> bytes:
+def read(descriptor: int, until: bytes | None = None, deadline: float = 60) -> bytes:
     """What comes until some bytes have come, or until the end."""
-    end = time.monotonic() + deadline
+    end = time.monotonic() + deadline * PATIENCE
     found = b""
     while until is None or until not in found:
         ready, _, _ = select.select([descriptor], [], [], max(0, end - time.monotonic()))
@@ -97,7 +99,7 @@ def begin_terminal(
     with ours:
         with theirs:
             stream = (client or pod.client).begin("Exec", request, descriptors=[theirs.fileno()])
-        ours.settimeout(30)
+        ours.settimeout(60 * PATIENCE)
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     for _, _, data in ancillary:
         return stream, array.array("i", data)[0]
@@ -124,12 +126,18 @@ def descriptors(pod: Pod) -> int:
 
 
 def idle_memory(pod: Pod) -> int:
-    """KiB of the shim's own memory, once it gives nothing back any more."""
+    """KiB of the shim's own memory, once it gives nothing back any more: it does when it was idle for 0.1 s."""
     lowest, since = 1 << 30, time.monotonic()
     while time.monotonic() < since + 0.3:
+        time.sleep(0.01)
         private = sum(
             int(line.split()[1]) for line in open(f"/proc/{pod.process.pid}/smaps_rollup")
             if line.startswith("Private_"))
         if private < lowest:
             lowest, since = private, time.monotonic()
     return lowest
+
+
+def until_idle_memory(pod: Pod, most: int) -> None:
+    """Waits until the shim has given back all but so many KiB: on a busy machine it may not have come to it yet."""
+    wait.until(lambda: idle_memory(pod) <= most, f"memory of at most {most} KiB", 60)

@@ -36,7 +36,7 @@ def test_L01_binaries_survive_an_image_that_runs_them(shim):
     request.process.capabilities.bounding |= 1 << 19  # with CAP_SYS_PTRACE it may open them
     for mask in ("effective", "permitted"):
         setattr(request.process.capabilities, mask, request.process.capabilities.bounding)
-    shim.client.call("Start", request, 10)
+    shim.client.call("Start", request)
     shim.wait_log("spy", "ready")
     for number in range(10):
         request = usual(shim, f"c{number}", "")
@@ -44,7 +44,7 @@ def test_L01_binaries_survive_an_image_that_runs_them(shim):
         (layer / "entry").write_text("#!/proc/self/exe\n")
         (layer / "entry").chmod(0o755)
         request.process.argv[:] = [b"/entry"]
-        shim.client.call("Start", request, 10)
+        shim.client.call("Start", request)
         assert shim.wait_exit(f"c{number}").exit_code == 2
         shim.execute("spy", "true")
     assert digests() == before
@@ -79,7 +79,7 @@ def test_L03_a_component_swapped_while_it_is_resolved(pod, canary):
             )
             request.process.argv[:] = [b"true"]
             try:
-                pod.client.call("Start", request, 10)
+                pod.client.call("Start", request)
                 started += 1
             except ShimError as error:
                 assert error.failure.step == "mount tmpfs", error
@@ -112,11 +112,11 @@ def test_L02_working_directory_through_magic_links(pod, start, path):
         request.process.cwd = path
         failure = refused(pod, request)
     else:
-        pod.client.call("Start", request, 10)
+        pod.client.call("Start", request)
         run = pod.exec_request("c", "pwd")
         run.process.cwd = path
         with pytest.raises(ShimError) as caught:
-            pod.client.call("ExecSync", run, 10)
+            pod.client.call("ExecSync", run)
         failure = caught.value.failure
     assert failure.step == "working directory"
     # A descriptor that is not there is no way out either: procfs lets nobody make one.
@@ -135,7 +135,7 @@ def test_L02_inherited_descriptors_are_never_visible(shim):
     # The harness hands the shim descriptors 3 and 4 and leaves 200 and 201 open besides.
     shim.start()
     assert output(shim, usual(shim, "c", DESCRIPTORS)).split() == ["0", "1", "2"]
-    shim.client.call("Start", usual(shim, "d", "sleep 1000"), 10)
+    shim.client.call("Start", usual(shim, "d", "sleep 1000"))
     assert shim.execute("d", DESCRIPTORS).stdout.split() == [b"0", b"1", b"2"]
 
 
@@ -320,7 +320,7 @@ def test_L23_nothing_of_a_starting_process_can_be_opened(shim):
           exe*swiftlet-shim*|root/?*|fd*socket:*|fd*anon_inode:*|fd*/sys/fs/cgroup*|fd*pid:*|fd/*[0-9]/proc|fd/*[0-9]/)
             echo "leak $p $n $t";; esac; done
     done; done"""
-    shim.client.call("Start", usual(shim, "spy", spy), 10)
+    shim.client.call("Start", usual(shim, "spy", spy))
     for number in range(30):
         shim.execute("spy", "true")
     for number in range(8):

@@ -47,7 +47,7 @@ def test_nothing_of_the_nodes_tree_is_left(pod):
 
 
 def test_shm_is_shared_in_the_pod_only(pod):
-    pod.client.call("Start", usual(pod, "a", "echo shared > /dev/shm/x; echo ready; sleep 1000"), 10)
+    pod.client.call("Start", usual(pod, "a", "echo shared > /dev/shm/x; echo ready; sleep 1000"))
     pod.wait_log("a", "ready")
     assert output(pod, usual(pod, "b", "cat /dev/shm/x; df -m /dev/shm | tail -1")).split()[:3] == [
         "shared",

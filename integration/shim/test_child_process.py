@@ -8,6 +8,7 @@ import pathlib
 
 import pytest
 
+from lib import wait
 from child import DESCRIPTORS, deny, output, refused, same_node_mounts, status_of, usual  # noqa: F401
 from pod import CONTAINER, DEFAULT_CAPABILITIES, NODE, POD, TARGET
 from ttrpc import ShimError, pb
@@ -26,10 +27,10 @@ def test_capabilities_are_the_ones_asked_for(pod):
 def test_L19_no_inheritable_capabilities_for_start_exec_and_user(pod):
     request = usual(pod, "c", f"{STATUS}; sleep 1000")
     request.process.user.CopyFrom(pb.User(uid=1000, gid=2000, groups=[2000, 3000]))
-    pod.client.call("Start", request, 10)
+    pod.client.call("Start", request)
     run = pod.exec_request("c", STATUS)
     run.process.user.CopyFrom(request.process.user)
-    status = status_of(pod.client.call("ExecSync", run, 10).stdout.decode())
+    status = status_of(pod.client.call("ExecSync", run).stdout.decode())
     assert status["Uid"].split() == ["1000"] * 4 and status["Gid"].split() == ["2000"] * 4
     assert status["Groups"].split() == ["2000", "3000"]
     assert int(status["CapBnd"], 16) == DEFAULT_CAPABILITIES
@@ -98,11 +99,11 @@ def test_L34_exec_gets_what_start_gets(pod):
     )
     request = usual(pod, "c", f"{STATUS}; echo ready; sleep 1000")
     request.process.seccomp = deny(MKDIR, errno.EPERM)
-    pod.client.call("Start", request, 10)
+    pod.client.call("Start", request)
     pod.wait_log("c", "ready")
     run = pod.exec_request("c", f"{STATUS}; true")
     run.process.seccomp = request.process.seccomp
-    second = status_of(pod.client.call("ExecSync", run, 10).stdout.decode())
+    second = status_of(pod.client.call("ExecSync", run).stdout.decode())
     first = status_of("\n".join(content for _, _, content in pod.log("c")))
     assert {name: first[name] for name in names} == {name: second[name] for name in names}
 
@@ -132,7 +133,7 @@ def test_bytes_of_argv_and_env_arrive_unchanged(pod):
     request = usual(pod, "c", "")
     request.process.argv[2:] = [b'printf "%s|%s" "$1" "$V"', b"sh", b"\xff\xfe a\tb"]
     request.process.env.append(b"V=\x80 ' \" $x")
-    pod.client.call("Start", request, 10)
+    pod.client.call("Start", request)
     pod.wait_exit("c")
     assert b"\xff\xfe a\tb|\x80 ' \" $x" in pod.log_path("c").read_bytes()
 
@@ -162,7 +163,7 @@ def test_processes_are_in_their_cgroups(pod):
     ):
         assert str(started.pid) in (directory / "cgroup.procs").read_text().split(), directory
     run = pod.exec_request("c", "cat /proc/self/cgroup; true")
-    said = pod.client.call("ExecSync", run, 10).stdout.decode()
+    said = pod.client.call("ExecSync", run).stdout.decode()
     assert "exec-" in said
 
 
@@ -201,7 +202,7 @@ def test_target_joins_another_containers_pid_namespace(pod):
     request = pod.container_request("second", ["sh", "-c", "sleep 1000"])
     request.namespaces.pid = TARGET
     request.namespaces.target_id = "first"
-    second = pod.client.call("Start", request, 10)
+    second = pod.client.call("Start", request)
     assert namespaces(first.pid)["pid"] == namespaces(second.pid)["pid"]
 
 
@@ -217,6 +218,8 @@ def test_node_namespaces_are_the_nodes(shim):
 def test_pause_holds_nothing_of_the_node(shim):
     shim.start(pid=POD)
     folder = pathlib.Path(f"/proc/{shim.response.pause_pid}")
+    # The sandbox is there as soon as the kernel has begun with pause's exec; once it sleeps, it is through with that.
+    wait.until(lambda: status_of((folder / "status").read_text())["State"].startswith("S"), "pause to sleep")
     # The pod's shm lies there on kernels that copy no detached mount (before Linux 6.15).
     root = os.listdir(folder / "root")
     assert root in ([], ["shm"])

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lib import wait
 from pod import NODE
 from ttrpc import ShimError, pb
 
@@ -35,9 +36,7 @@ def alive(pod, name: str) -> list[str]:
 
 
 def until_gone(pod, name: str) -> None:
-    end = time.monotonic() + 30
-    while alive(pod, name):
-        assert time.monotonic() < end, alive(pod, name)
+    wait.until(lambda: not alive(pod, name), f"end of {name}", 60)
 
 
 def test_output_and_code(busy):
@@ -53,7 +52,7 @@ def test_sizes(busy, size):
 
 
 def test_output_has_a_limit(busy):
-    answer = busy.execute("c", "head -c 40000000 /dev/zero; exit 3", deadline=60)
+    answer = busy.execute("c", "head -c 40000000 /dev/zero; exit 3")
     assert (len(answer.stdout), answer.exit_code, answer.truncated) == (LARGEST, 3, True)
     answer = busy.execute("c", "echo 12345; echo 67890 >&2; exit 4", limit=8)
     assert (len(answer.stdout) + len(answer.stderr), answer.exit_code, answer.truncated) == (8, 4, True)
@@ -87,12 +86,18 @@ SESSION = "(setsid sleep 4711 &) ; sleep 4711"
 @pytest.mark.parametrize("own_group, script", [
     (True, ONE), (True, TWO), (True, SESSION), (True, DEAF), (False, ONE), (False, TWO), (False, DEAF)])
 def test_timeout_kills_all_of_it(busy, own_group, script):
-    began = time.monotonic()
-    answer = busy.execute("c", f"echo before; {script}", timeout=0.5, own_group=own_group)
-    assert time.monotonic() - began < 4
-    assert (answer.timed_out, answer.exit_code, answer.stdout) == (True, 137, b"before\n")
-    until_gone(busy, "4711")
-    assert [task.container_id for task in busy.client.call("State").tasks] == ["c"]
+    """The answer comes soon after the time, with what was written before it. On a busy machine the command may not get
+    to its first word in a short time, nor the answer to us: then it is given a longer one."""
+    for timeout in (0.5, 1, 2, 4, 8):
+        began = time.monotonic()
+        answer = busy.execute("c", f"echo before; {script}", timeout=timeout, own_group=own_group)
+        late = time.monotonic() - began - timeout
+        assert (answer.timed_out, answer.exit_code) == (True, 137)
+        until_gone(busy, "4711")
+        assert [task.container_id for task in busy.client.call("State").tasks] == ["c"]
+        if answer.stdout and late < 3.5:
+            break
+    assert answer.stdout == b"before\n" and late < 3.5
 
 
 def test_timeout_in_the_nodes_pid_namespace(shim):
@@ -106,19 +111,20 @@ def test_timeout_in_the_nodes_pid_namespace(shim):
 def test_background_child_holds_the_output(busy):
     began = time.monotonic()
     answer = busy.execute("c", "sleep 4711 & echo started; exit 6")
-    assert 4 < time.monotonic() - began < 15
+    assert 4 < time.monotonic() - began
     assert (answer.stdout, answer.exit_code, answer.timed_out) == (b"started\n", 6, False)
     assert alive(busy, "4711")
-    answer = busy.execute("c", "sleep 4712 & exit 6", timeout=0.5)
+    for timeout in (0.5, 1, 2, 4):  # the command itself must have ended within it, which takes a busy machine longer
+        answer = busy.execute("c", "sleep 4712 & exit 6", timeout=timeout)
+        if not answer.timed_out:
+            break
     assert (answer.exit_code, answer.timed_out) == (6, False)
 
 
 def test_caller_goes_away(busy):
     client = busy.connect()
     client.begin("ExecSync", busy.exec_request("c", "sleep 4711 & sleep 4711"))
-    end = time.monotonic() + 30
-    while len(alive(busy, "sleep 4711")) < 2:
-        assert time.monotonic() < end
+    wait.until(lambda: len(alive(busy, "sleep 4711")) > 1, "the command and its child", 60)
     client.close()
     until_gone(busy, "4711")
     assert busy.execute("c", "echo still").stdout == b"still\n"
@@ -152,18 +158,17 @@ def test_memory_stays_small_and_comes_back(busy):
     streams = [
         client.begin("ExecSync", busy.exec_request("c", "head -c 50000000 /dev/zero; exit 9")) for client in clients]
     for client, stream in zip(clients, streams):
-        answer = client.finish(stream, 60)
+        answer = client.finish(stream, 180)
         assert answer.exit_code == 9
         assert rss(busy.process.pid) < 40 << 10
         client.close()
-    end = time.monotonic() + 30
-    while rss(busy.process.pid) > 2 << 10:
-        assert time.monotonic() < end, rss(busy.process.pid)
+    wait.until(lambda: rss(busy.process.pid) <= 2 << 10, "memory to be given back", 60)
     assert len(busy.execute("c", f"head -c {LARGEST} /dev/zero").stdout) == LARGEST, "the budget came back"
 
 
 def test_descriptors_come_back(busy):
     folder = f"/proc/{busy.process.pid}/fd"
+    busy.client.call("State")  # by then it is through with what it has told
     before = sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder))
     for _ in range(100):
         busy.execute("c", "true", own_group=False)
@@ -171,7 +176,7 @@ def test_descriptors_come_back(busy):
         busy.client.call("Start", busy.container_request("d", ["/nonexistent"]))
     busy.run("e", "true")
     busy.wait_exit("e")
-    busy.client.call("State")  # by then it is through with what it has told
+    busy.client.call("State")
     assert sorted(os.readlink(f"{folder}/{name}").split(":")[0] for name in os.listdir(folder)) == before
     children = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children")
     assert len(children.read_text().split()) == 2, "pause and the container"
@@ -193,29 +198,32 @@ def test_storm_leaves_no_zombies_and_mixes_nothing_up(busy):
                 "ExecSync", busy.exec_request("c", f"echo {number}; exit {number % 256}", own_group=False))
             for number in range(start, start + 50)}
         for number, stream in streams.items():
-            answer = busy.client.finish(stream, 30)
+            answer = busy.client.finish(stream)
             assert (answer.stdout, answer.exit_code) == (b"%d\n" % number, number % 256)
     children = pathlib.Path(f"/proc/{busy.process.pid}/task/{busy.process.pid}/children").read_text().split()
     assert len(children) == 2, "pause and the container"
 
 
 def test_fork_bomb_ends_with_its_time(busy):
-    request = busy.exec_request("c", "f() { f | f & }; f; sleep 4711", timeout=0.5)
+    # Not by a child: there may be no room for one any more.
+    request = busy.exec_request("c", "f() { f | f & }; f; exec sleep 4711", timeout=0.5)
     for directory in busy.groups[-1].directories:
         limit = directory / "pids.max"
         if limit.exists():
             limit.write_text("200")
     assert busy.client.call("ExecSync", request).timed_out
-    end = time.monotonic() + 30
-    while busy.groups[-1].processes():
-        assert time.monotonic() < end
+    wait.until(lambda: not busy.groups[-1].processes(), "end of the bomb", 60)
     assert busy.execute("c", "echo alive").stdout == b"alive\n"
 
 
 def test_descriptors_run_out(busy):
     """Refused with a reason, nothing spins, and everything works again afterwards."""
+    go = pathlib.Path(f"/proc/{busy.client.call('State').tasks[0].pid}/root/tmp/go")
     resource.prlimit(busy.process.pid, resource.RLIMIT_NOFILE, (48, 1024))
-    streams = [busy.client.begin("ExecSync", busy.exec_request("c", "sleep 1", own_group=False)) for _ in range(30)]
+    script = "while [ ! -e /tmp/go ]; do sleep 0.05; done"  # none of them ends before all have come
+    streams = [busy.client.begin("ExecSync", busy.exec_request("c", script, own_group=False)) for _ in range(30)]
+    busy.client.call("State")
+    go.touch()
     codes = set()
     for stream in streams:
         try:

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from pod import NODE, POD
+from streams import read
 from ttrpc import Client, Closed, HEADER, ShimError, pb
 
 INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, UNIMPLEMENTED = 3, 5, 6, 9, 12
@@ -19,7 +20,7 @@ def envelope(method: str, payload: bytes = b"") -> bytes:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    connection.settimeout(30)
+    connection.settimeout(60)
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -116,7 +117,7 @@ def test_only_root_may_ask(shim):
             os.write(writer, result)
             os._exit(0)
     os.close(writer)
-    assert os.read(reader, 100) == b"closed"
+    assert read(reader) == b"closed"
     os.close(reader)
     os.waitpid(child, 0)
 
@@ -183,7 +184,7 @@ def test_shutdown_only_after_stop(pod):
     pod.client.call("StopSandbox")
     pod.client.call("StopSandbox")
     pod.client.call("Shutdown")
-    assert pod.process.wait(30) == 0
+    assert pod.process.wait(60) == 0
 
 
 def test_pause_death_is_an_exit(pod):
@@ -208,7 +209,7 @@ def test_leaves_by_itself_when_all_is_acknowledged(pod):
     pod.client.call("StopSandbox")
     stream = pod.client.begin("WaitExits", pb.WaitExitsRequest(acknowledged=1))
     assert not pod.client.finish(stream).exits
-    assert pod.process.wait(30) == 0
+    assert pod.process.wait(60) == 0
 
 
 def test_wait_exits_deadline_and_newer_caller(pod):

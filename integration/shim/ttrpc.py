@@ -12,6 +12,8 @@ import time
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from lib.wait import PATIENCE
+
 PROTO = pathlib.Path(__file__).resolve().parents[2] / "proto"
 SERVICE = "swiftlet.shim.v1.Shim"
 HEADER = struct.Struct(">IIBB")
@@ -79,6 +81,7 @@ class Client:
         payload = pb.Request(
             service=SERVICE, method=method, payload=request.SerializeToString(),
             timeout_nano=timeout_nano).SerializeToString()
+        self.socket.settimeout(60 * PATIENCE)  # not what the last answer left of its time
         frame = HEADER.pack(len(payload), self._stream, REQUEST, 0) + payload
         if descriptors:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
@@ -88,9 +91,9 @@ class Client:
         self._methods[self._stream] = method
         return self._stream
 
-    def finish(self, stream: int, deadline: float = 30):
+    def finish(self, stream: int, deadline: float = 60):
         """The answer to a request. TimeoutError, ShimError or Closed when there is none."""
-        end = time.monotonic() + deadline
+        end = time.monotonic() + deadline * PATIENCE
         while stream not in self._answers:
             self._read(end)
         response = pb.Response.FromString(self._answers.pop(stream))
@@ -99,7 +102,7 @@ class Client:
             raise ShimError(response.status)
         return getattr(pb, f"{method}Response").FromString(response.payload)
 
-    def call(self, method: str, request=None, deadline: float = 30, **options):
+    def call(self, method: str, request=None, deadline: float = 60, **options):
         if request is None:
             request = getattr(pb, f"{method}Request")()
         return self.finish(self.begin(method, request, **options), deadline)
