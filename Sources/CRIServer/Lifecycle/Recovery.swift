@@ -43,7 +43,8 @@ struct Recovery: Sendable {
 
   /// What became of the question to one shim.
   ///
-  /// A class in an array, without Result: Swift 6.3.1's optimiser released a dictionary of such results once too often.
+  /// A class, and no Result: Swift 6.3.1's optimiser released a dictionary of `Result<struct, any Error>` once too
+  /// often. Objects it keeps, in a dictionary as well.
   private final class Asked: Sendable {
     let id: Identifier
     /// Nil after a failure.
