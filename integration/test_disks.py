@@ -36,6 +36,20 @@ def recorded(daemon) -> tuple[set, set, set]:
             ("id", "sandboxes"), ("id", "containers"), ("sandbox", "leases")))
 
 
+@contextlib.contextmanager
+def three_pods(daemon, archives):
+    """Starts the daemon with three pods, a container in each; all of it is gone afterwards, and so is the daemon."""
+    cri = daemon.client
+    try:
+        daemon.start().prepare(archives)
+        pods = [cri.run_pod() for _ in range(3)]
+        yield pods, [pod.run(DEAF) for pod in pods]
+    finally:
+        if daemon.alive:
+            cri.remove_all()
+            daemon.terminate()
+
+
 def refuses_what_is_new(cri, pod) -> None:
     for refused in (cri.refused("RunPodSandbox", config=cri.pod_config()), pod.create_refused(DEAF, name="new")):
         assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED and "state.db" in refused.text, refused.text
@@ -47,12 +61,10 @@ def refuses_what_is_new(cri, pod) -> None:
 
 def test_on_a_disk_that_turns_read_only_all_can_be_ended_and_removed(make_daemon, archives):
     daemon = make_daemon(start=False)
-    cri, disk = daemon.client, Ext4(daemon.root, daemon.base / "disk")
-    try:
-        daemon.start().prepare(archives)
-        census = Census(daemon)
-        stopped, removed, kept = made = [cri.run_pod() for _ in range(3)]
-        containers = [pod.run(DEAF) for pod in made]
+    cri, census = daemon.client, Census(daemon)
+    disk = Ext4(daemon.root, daemon.base / "disk")
+    with contextlib.closing(disk), three_pods(daemon, archives) as (made, containers):
+        stopped, removed, kept = made
         created = kept.create(DEAF, name="created")
         disk.fail()
         containers[0].stop()
@@ -83,56 +95,43 @@ def test_on_a_disk_that_turns_read_only_all_can_be_ended_and_removed(make_daemon
         assert recorded(daemon) == (set(), set(), set()) and not programs(census)
         assert not list((daemon.root / "images" / "snapshots").iterdir())
         assert cri.run_pod(kept.config).run(DEAF).shell("echo new") == "new\n"
-    finally:
-        if daemon.alive:
-            cri.remove_all()
-            daemon.terminate()
-        disk.close()
 
 
 def test_ends_that_a_full_disk_refuses_are_written_when_it_takes_them(make_daemon, archives):
     """Without the space that is kept for them."""
     daemon = make_daemon(start=False)
-    cri = daemon.client
-    with tmpfs(daemon.root):
-        try:
-            daemon.start().prepare(archives)
-            census = Census(daemon)
-            stopped, removed, kept = made = [cri.run_pod() for _ in range(3)]
-            containers = [pod.run(DEAF) for pod in made]
-            polite = kept.run(POLITE, name="polite")
-            for name in ("state.db", "state.db-wal"):
-                give_back(daemon.root / name)
-            with full(daemon.root):
-                containers[0].stop()
-                assert outcome(containers[0]) == KILLED
-                assert not conditions(cri)["NetworkReady"].status  # the disk has refused that, and this is no idle case
-                polite.stop(timeout=20)
-                told = polite.status()
-                assert (told.state, told.exit_code) == (pb.CONTAINER_EXITED, 7)
-                daemon.kill()
-                daemon.start()
-                # The shim has kept the ends for the next daemon.
-                wait.until(lambda: outcome(containers[0]) == KILLED, "the end of a container")
-                wait.until(lambda: polite.status().finished_at == told.finished_at, "the other end")
-                assert polite.status() == told
-                stopped.stop()
-                containers[0].remove()
-                removed.remove()
-                assert {pod.id for pod in cri.pods()} == {stopped.id, kept.id} and not stopped.ready
-                assert removed.id in recorded(daemon)[0]
-                refuses_what_is_new(cri, kept)
-            wait.until(lambda: conditions(cri)["NetworkReady"].status, "the disk's word")
-            assert recorded(daemon) == ({stopped.id, kept.id}, {containers[2].id, polite.id}, {kept.id})
+    cri, census = daemon.client, Census(daemon)
+    with tmpfs(daemon.root), three_pods(daemon, archives) as (made, containers):
+        stopped, removed, kept = made
+        polite = kept.run(POLITE, name="polite")
+        for name in ("state.db", "state.db-wal"):
+            give_back(daemon.root / name)
+        with full(daemon.root):
+            containers[0].stop()
+            assert outcome(containers[0]) == KILLED
+            assert not conditions(cri)["NetworkReady"].status  # the disk has refused that, and this is no idle case
+            polite.stop(timeout=20)
+            told = polite.status()
+            assert (told.state, told.exit_code) == (pb.CONTAINER_EXITED, 7)
             daemon.kill()
             daemon.start()
-            assert {pod.id: pod.state for pod in cri.pods()} == {
-                stopped.id: pb.SANDBOX_NOTREADY, kept.id: pb.SANDBOX_READY}
-            assert polite.status() == told and containers[2].shell("echo fine") == "fine\n"
-            assert cri.run_pod(removed.config).run(DEAF).shell("echo new") == "new\n"
-            cri.remove_all()
-            assert not programs(census)
-        finally:
-            if daemon.alive:
-                cri.remove_all()
-                daemon.terminate()
+            # The shim has kept the ends for the next daemon.
+            wait.until(lambda: outcome(containers[0]) == KILLED, "the end of a container")
+            wait.until(lambda: polite.status().finished_at == told.finished_at, "the other end")
+            assert polite.status() == told
+            stopped.stop()
+            containers[0].remove()
+            removed.remove()
+            assert {pod.id for pod in cri.pods()} == {stopped.id, kept.id} and not stopped.ready
+            assert removed.id in recorded(daemon)[0]
+            refuses_what_is_new(cri, kept)
+        wait.until(lambda: conditions(cri)["NetworkReady"].status, "the disk's word")
+        assert recorded(daemon) == ({stopped.id, kept.id}, {containers[2].id, polite.id}, {kept.id})
+        daemon.kill()
+        daemon.start()
+        assert {pod.id: pod.state for pod in cri.pods()} == {
+            stopped.id: pb.SANDBOX_NOTREADY, kept.id: pb.SANDBOX_READY}
+        assert polite.status() == told and containers[2].shell("echo fine") == "fine\n"
+        assert cri.run_pod(removed.config).run(DEAF).shell("echo new") == "new\n"
+        cri.remove_all()
+        assert not programs(census)
