@@ -32,8 +32,8 @@ def test_commands_that_write_much_all_at_once(cri, daemon):
                 peak[pid] = max(peak[pid], memory(pid))
 
     def execute(container):
-        request = pb.ExecSyncRequest(container_id=container.id, timeout=60, cmd=["sh", "-c", SCRIPT])
-        return cri.call("ExecSync", request, timeout=60)
+        request = pb.ExecSyncRequest(container_id=container.id, timeout=180, cmd=["sh", "-c", SCRIPT])
+        return cri.call("ExecSync", request, timeout=180)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -44,13 +44,15 @@ def test_commands_that_write_much_all_at_once(cri, daemon):
                        "all commands at once")
         for container in containers:
             container.shell("touch /go")
-        answers = [call.result(60) for call in calls]
+        answers = [call.result(180) for call in calls]
     finally:
         done.set()
         watcher.join()
     sizes = [len(answer.stdout) + len(answer.stderr) for answer in answers]
     assert all(answer.exit_code == 3 for answer in answers)
-    assert all(0 < size <= 16 * MIB - 65536 for size in sizes), sizes
+    assert all(size <= 16 * MIB - 65536 for size in sizes), sizes
+    # Of a pod: the first commands to write may leave nothing of its budget for the others.
+    assert all(sum(sizes[first:first + COMMANDS]) > 0 for first in range(0, len(sizes), COMMANDS)), sizes
     assert sum(sizes) <= 64 * MIB + len(sizes) * MIB, sizes
     grown = {pid: (peak[pid] - before[pid]) // MIB for pid in processes}
     print(f"{sum(sizes) // MIB} MiB of {len(sizes) * WRITTEN // MIB} MiB came back; grown by, MiB: {grown}")

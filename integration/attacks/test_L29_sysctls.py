@@ -44,7 +44,8 @@ def values(node) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def at_first(node) -> dict[str, bytes]:
+def at_first(node, shared) -> dict[str, bytes]:
+    """After what the daemon sets when it starts."""
     return values(node)
 
 

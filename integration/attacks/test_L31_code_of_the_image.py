@@ -84,7 +84,7 @@ def test_the_daemon_starts_shims_and_nothing_else(cri, daemon, programs, registr
     image = images.busybox().with_layers(gzip, plain, zstd(gzip)).with_config(**CONFIG)
     reference = registry.push("attacks/planted", "v1", image)
     with tracing.traced(daemon.pid, tmp_path / "trace", "execve", "execveat"):
-        cri.pull(reference)
+        cri.pull(reference, timeout=180)
         pod = cri.run_pod()
         container = pod.run(["/bin/sh", "-c", SLEEPER[2]], image=reference)
         container.execute("/bin/true")

@@ -45,7 +45,7 @@ def lose(pod, container) -> float:
     os.kill(shim, signal.SIGKILL)
     end = select.poll()
     end.register(process, select.POLLIN)
-    assert end.poll(10_000)
+    assert end.poll(60_000)
     ended = time.monotonic()
     os.close(process)
     wait.until(lambda: outcome(container) == LOST, "the container to be told lost")
@@ -137,6 +137,6 @@ def test_shims_that_hang(lonely):
     lonely.terminate()
     began = time.monotonic()
     lonely.start()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 45
     assert not pods[2].ready and "the shim was lost" in pods[2].info()["reason"] and outcome(containers[2]) == LOST
     assert pods[3].ready and containers[3].shell("echo served") == "served\n"

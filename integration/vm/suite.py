@@ -69,4 +69,4 @@ def command(arguments: list[str]) -> list[str]:
     """What the machine runs in the directory `integration`: pytest with these arguments, or with all cases."""
     left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
     return ["/venv/bin/python", "-m", "pytest", "--junitxml", "/run/results.xml", "--junit-prefix", "vm",
-            *(arguments or ["-v", "-o", "faulthandler_timeout=150", "-k", left_out, *FILES])]
+            *(arguments or ["-v", "-o", "faulthandler_timeout=300", "-k", left_out, *FILES])]

@@ -24,11 +24,19 @@ static int is_ours(const char *pid) {
   return count > 0 && strncmp(name, "swiftlet-shim", 13) == 0;
 }
 
-// A program may become another one at any time: what was open counts only if it was the runtime's still.
+static int which(int file);
+
+// A program may become another one at any time: what was open counts only if it was the runtime's still. The kernel lets
+// others look at the new program a moment before it has the new name.
 static void leak(const char *pid, const char *what, const char *target) {
   static int lines;
-  char line[512];
+  char line[512], path[64];
   if (!is_ours(pid)) return;
+  snprintf(path, sizeof path, "/proc/%s/exe", pid);
+  int file = open(path, O_PATH | O_CLOEXEC);
+  int other = file >= 0 && which(file) < 0;
+  if (file >= 0) close(file);
+  if (other) return;
   snprintf(line, sizeof line, "leak %s %s %s\n", pid, what, target);
   if (lines++ < 200) say(line);
 }

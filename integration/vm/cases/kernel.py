@@ -70,7 +70,7 @@ def writes_to(path: pathlib.Path) -> Iterator[callable]:
     fd = LIBC.inotify_init1(os.O_CLOEXEC)
     try:
         assert LIBC.inotify_add_watch(fd, str(path).encode(), IN_MODIFY) >= 0, os.strerror(ctypes.get_errno())
-        yield lambda deadline=10: bool(select.select([fd], [], [], deadline)[0])
+        yield lambda deadline=60: bool(select.select([fd], [], [], deadline)[0])
     finally:
         os.close(fd)
 

@@ -104,7 +104,8 @@ def test_a_session_has_a_group_of_its_own_too(execute, running, tty):
     session.read_until(b"up")
     (leaf,) = group(running).glob("exec-*")
     (pid,) = (leaf / "cgroup.procs").read_text().split()
-    assert b"sleep\x001234\x00" == pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    line = pathlib.Path(f"/proc/{pid}/cmdline")
+    wait.until(lambda: line.read_bytes() == b"sleep\x001234\x00", "the command's own program")
     if tty:
         session.vanish()
     else:
