@@ -73,6 +73,6 @@ class Capture:
         """Packets from one address to another, up to now."""
         return [frame for frame in self.frames() if (frame.source, frame.target) == (source, target)]
 
-    def wait_for(self, condition, what: str, deadline: float = 30) -> Frame:
+    def wait_for(self, condition, what: str, deadline: float = 60) -> Frame:
         """The first frame that meets `condition`."""
         return wait.until(lambda: next(filter(condition, self.frames()), None), what, deadline)

@@ -12,6 +12,7 @@ import pathlib
 import re
 import signal
 import time
+from collections.abc import Callable
 
 from . import wait
 from .daemon import Daemon, command_line
@@ -21,7 +22,7 @@ NETWORK = os.environ.get("SWIFTLET_CENSUS_NETWORK") != "0"
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 REGISTRY_PORTS = (5000, 5001)
 COUNT_WORDS = re.compile(r"\d+")
-DEADLINE = float(os.environ.get("SWIFTLET_CENSUS_DEADLINE", 30)) * wait.PATIENCE
+DEADLINE = float(os.environ.get("SWIFTLET_CENSUS_DEADLINE", 60)) * wait.PATIENCE
 Snapshot = dict[str, collections.Counter]
 
 
@@ -187,6 +188,13 @@ class Census:
                     os.rmdir(directory)
                 except OSError:
                     pass
+
+
+def steady(count: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """What is counted the same three times in a row: something that was under way is no measure for what is left."""
+    seen = [count()]
+    wait.until(lambda: seen.append(count()) or len(seen) > 2 and seen[-1] == seen[-2] == seen[-3], "a steady count")
+    return seen[-1]
 
 
 def difference(before: Snapshot, after: Snapshot) -> list[str]:

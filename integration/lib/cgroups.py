@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from .census import CGROUPS
+from .trees import below
 
 UNIFIED = (CGROUPS / "cgroup.controllers").exists()
 
@@ -17,7 +18,7 @@ def top(controller: str) -> pathlib.Path:
 def group(daemon, id: str, controller: str) -> pathlib.Path:
     """The directory of a container or sandbox below its pods' parent."""
     parent = top(controller) / daemon.base.name
-    found = [path for path in parent.rglob(f"*{id}*") if path.is_dir()]
+    found = [path for path in below(parent, f"*{id}*") if path.is_dir()]
     assert found, f"no cgroup of {id} below {parent}"
     return min(found, key=lambda path: len(path.parts))
 

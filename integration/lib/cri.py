@@ -34,7 +34,7 @@ class Refused(Exception):
 class Client:
     """Both CRI services and our own on one channel. `run` calls count as made by us for the census."""
 
-    def __init__(self, socket: str, timeout: float = 30):
+    def __init__(self, socket: str, timeout: float = 60):
         self.socket, self.timeout = socket, timeout
         self.channel = grpc.insecure_channel("unix://" + socket, options=OPTIONS)
         self.runtime = services.RuntimeServiceStub(self.channel)
@@ -111,7 +111,7 @@ class Client:
             return Refused(error)
         raise AssertionError(f"LoadImages should have failed, but answered {answer}")
 
-    def pull(self, reference: str, timeout: float = 60, **auth) -> str:
+    def pull(self, reference: str, timeout: float = 120, **auth) -> str:
         request = pb.PullImageRequest(image=pb.ImageSpec(image=reference))
         if auth:
             request.auth.CopyFrom(pb.AuthConfig(**auth))
@@ -225,7 +225,7 @@ class Container:
         answer = self.client.call("ContainerStatus", container_id=self.id, verbose=True)
         return json.loads(answer.info.get("info", "{}"))
 
-    def wait(self, deadline: float = 60):
+    def wait(self, deadline: float = 120):
         """Its status once it has ended."""
         from . import wait
 
@@ -237,15 +237,15 @@ class Container:
 
     def stop(self, timeout: int = 0) -> None:
         request = pb.StopContainerRequest(container_id=self.id, timeout=timeout)
-        self.client.call("StopContainer", request, timeout=timeout + 20)
+        self.client.call("StopContainer", request, timeout=timeout + 60)
 
     def remove(self) -> None:
         self.client.call("RemoveContainer", container_id=self.id)
 
-    def execute(self, *command: str, timeout: int = 10):
+    def execute(self, *command: str, timeout: int = 60):
         """ExecSync's answer."""
         request = pb.ExecSyncRequest(container_id=self.id, cmd=command, timeout=timeout)
-        return self.client.call("ExecSync", request, timeout=timeout + 20)
+        return self.client.call("ExecSync", request, timeout=timeout + 60)
 
     def shell(self, script: str) -> str:
         """Standard output of a shell script that must succeed inside."""

@@ -91,7 +91,7 @@ class Daemon:
         if not self.socket.exists():
             return False
         try:
-            self.client.call("Version", timeout=2)
+            self.client.call("Version", timeout=5)
             return True
         except grpc.RpcError as error:
             assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
@@ -120,7 +120,7 @@ class Daemon:
     def kill(self) -> None:
         """SIGKILL, and gone."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
 
     def terminate(self, deadline: float = 60) -> int:
         """SIGTERM; its exit code."""
@@ -161,7 +161,7 @@ class Daemon:
                 pass
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         self.client.close()

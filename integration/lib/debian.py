@@ -42,7 +42,11 @@ def unpacked(package: str) -> pathlib.Path:
         (archive,) = pathlib.Path(scratch).glob("*.deb")
         tree = pathlib.Path(scratch, "tree")
         subprocess.run(["dpkg-deb", "-x", str(archive), str(tree)], check=True)
-        tree.rename(target)
+        try:
+            tree.rename(target)
+        except OSError:  # another run was first
+            if not target.is_dir():
+                raise
     return target
 
 

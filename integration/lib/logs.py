@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+
+from . import wait
 
 RECORD = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr) (P|F) (.*)", re.DOTALL)
 
@@ -17,7 +20,7 @@ class Record:
 
 
 def parse(data: bytes) -> list[Record]:
-    assert not data or data.endswith(b"\n"), f"last record is cut off: {data[-80:]!r}"
+    assert whole(data), f"last record is cut off: {data[-80:]!r}"
     records = []
     for line in data.split(b"\n")[:-1]:
         match = RECORD.fullmatch(line)
@@ -28,8 +31,20 @@ def parse(data: bytes) -> list[Record]:
 
 
 def read(path: str) -> list[Record]:
-    with open(path, "rb") as file:
-        return parse(file.read())
+    """Of a writer at work, too: a record is one write, but what lies in two pages of the file is seen in two steps."""
+    def bytes_now() -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    seen = [bytes_now()]
+    if not whole(seen[-1]):
+        with contextlib.suppress(AssertionError):  # `parse` tells it
+            wait.until(lambda: seen.append(bytes_now()) or whole(seen[-1]), "the rest of a record", 5)
+    return parse(seen[-1])
+
+
+def whole(data: bytes) -> bool:
+    return not data or data.endswith(b"\n")
 
 
 def content(records: list[Record], stream: str | None = None) -> bytes:

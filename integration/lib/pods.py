@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
+import signal
 import sqlite3
 from collections.abc import Iterator
 
@@ -29,7 +31,7 @@ def serve(pod: Pod, address: str, name: str = "server", text: str = "page") -> C
 def fetch(container: Container, address: str, port: int, path: str = "/") -> str:
     """The page at an address as a container sees it; empty when nobody answers in time."""
     host = f"[{address}]" if ":" in address else address
-    answer = container.execute("timeout", "9", "wget", "-q", "-O", "-", f"http://{host}:{port}{path}")
+    answer = container.execute("timeout", "50", "wget", "-q", "-O", "-", f"http://{host}:{port}{path}")
     return answer.stdout.decode()
 
 
@@ -61,9 +63,20 @@ def addresses(pod: Pod) -> tuple[str, str]:
 
 def leased(daemon) -> list[str]:
     """The addresses that a daemon's records hold."""
-    (path,) = daemon.root.rglob("*.db")
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.root / 'state.db'}?mode=ro", uri=True)) as records:
         return [row[0] for row in records.execute("SELECT address FROM leases ORDER BY address")]
+
+
+def catches(container: Container, *signals: signal.Signals) -> None:
+    """Returns once the first process handles each (proc_pid_status(5): SigCgt): that it runs does not say so, nor does
+    a word of its own command line in `ps`."""
+    path = pathlib.Path(f"/proc/{container.info()['pid']}/status")
+    wanted = sum(1 << number - 1 for number in signals)
+
+    def handled() -> bool:
+        return int(re.search(r"^SigCgt:\s*(\w+)", path.read_text(), re.M)[1], 16) & wanted == wanted
+
+    wait.until(handled, f"handlers of {', '.join(number.name for number in signals)}")
 
 
 def stat(pid: int) -> list[str]:

@@ -11,8 +11,7 @@ import sqlite3
 
 def container(daemon, id: str) -> dict:
     """The record of a container; the two messages in it as bytes."""
-    (path,) = daemon.root.rglob("*.db")
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.root / 'state.db'}?mode=ro", uri=True)) as records:
         (row,) = records.execute("SELECT record FROM containers WHERE id = ?", (id,))
     record = json.loads(row[0])["record"]
     return {**record, **{key: base64.b64decode(record[key]) for key in ("config", "startRequest")}}
@@ -29,8 +28,7 @@ def specification(daemon, id: str) -> dict:
 def change(daemon, table: str, id: str | None, how) -> None:
     """Rewrites a record, or with None all of a table, of a daemon that does not run: `how` changes the record's fields,
     or gives bytes to stand in its place."""
-    (path,) = daemon.root.rglob("*.db")
-    with contextlib.closing(sqlite3.connect(path)) as records, records:
+    with contextlib.closing(sqlite3.connect(daemon.root / "state.db")) as records, records:
         rows = records.execute(f"SELECT id, record FROM {table} WHERE ? IN (id, '')", (id or "",)).fetchall()
         assert rows, f"no {id or 'row'} in {table}"
         for key, blob in rows:

@@ -50,7 +50,7 @@ class Registry:
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers) -> tuple[int, dict, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.sock = self.space.connect("127.0.0.1", self.port, timeout=30)
+        connection.sock = self.space.connect("127.0.0.1", self.port, timeout=60)
         if self.credentials[0]:
             token = base64.b64encode(":".join(self.credentials).encode()).decode()
             headers["Authorization"] = f"Basic {token}"

@@ -121,7 +121,7 @@ class Refused(Exception):
 
 
 def upgrade(space, url: str, headers: list[tuple[str, str]], method: str = "POST", host: str | None = None,
-            timeout: float = 20) -> tuple[socket.socket, str, bytes]:
+            timeout: float = 60) -> tuple[socket.socket, str, bytes]:
     """A connection from inside a network namespace after its 101: socket, head, and what came behind it."""
     authority, path = url.removeprefix("http://").split("/", 1)
     address, port = authority.rsplit(":", 1)

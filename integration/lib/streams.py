@@ -151,7 +151,7 @@ def settled(daemon) -> None:
         seen.append(resident(daemon))
         return len(seen) > 10 and len(set(seen[-8:])) == 1
 
-    wait.until(look, "an end of the daemon's growth", 30)
+    wait.until(look, "an end of the daemon's growth")
 
 
 def exec_url(container, *command: str, stdin=False, stdout=True, stderr=True, tty=False) -> str:

@@ -17,7 +17,7 @@ class Swiftlet:
         self.environment.pop("CONTAINER_RUNTIME_ENDPOINT", None)
 
     def run(self, *arguments: str, **more) -> subprocess.CompletedProcess:
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60,
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=120,
                               env=self.environment, **more)
 
     def command(self, *arguments: str) -> list[str]:

@@ -41,7 +41,7 @@ class Session:
     def settings(self) -> list:
         return termios.tcgetattr(self.master)
 
-    def until(self, text: str, deadline: float = 30) -> str:
+    def until(self, text: str, deadline: float = 60) -> str:
         """Reads until `text` was seen; gives what came, and forgets it."""
         wanted = text.encode()
 
@@ -55,7 +55,7 @@ class Session:
         shown, self.seen = self.seen, b""
         return shown.decode()
 
-    def ends(self, deadline: float = 30) -> int:
+    def ends(self, deadline: float = 60) -> int:
         """The program's exit status."""
         def ended() -> bool:
             self._read()

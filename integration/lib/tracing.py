@@ -34,7 +34,7 @@ def traced(shim: int, log: pathlib.Path, *calls: str, slow: dict[str, int] | Non
         yield
     finally:
         tracer.send_signal(signal.SIGINT)  # lets go of the shim
-        tracer.wait(30)
+        tracer.wait(60)
 
 
 def calls(log: pathlib.Path) -> list[tuple[int, str, str, int]]:

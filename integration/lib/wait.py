@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 PATIENCE = float(os.environ.get("SWIFTLET_PATIENCE", 1))
 
 
-def until(condition: Callable[[], Value], what: str, deadline: float = 30, pause: float = 0.01) -> Value:
+def until(condition: Callable[[], Value], what: str, deadline: float = 60, pause: float = 0.01) -> Value:
     """The first truthy value of `condition`; AssertionError naming `what` when there is none in time."""
     deadline *= PATIENCE
     end = time.monotonic() + deadline
