@@ -78,7 +78,7 @@ def check_full_packets(client: PodSpace, server: PodSpace, family: int, mtu: int
             else:
                 made.setsockopt(socket.IPPROTO_IPV6, 62, 1)  # IPV6_DONTFRAG
             made.bind((address, 0))
-            made.settimeout(20)
+            made.settimeout(60)
             return made
         return body
 
@@ -90,16 +90,19 @@ def check_full_packets(client: PodSpace, server: PodSpace, family: int, mtu: int
             here.sendto(b"x" * (size + 1), there.getsockname())
     with (echo(server.space, server.addresses[family]) as listening,
           client.space.connect(server.addresses[family], listening.port) as connection):
-        connection.sendall(b"y" * (1 << 18))
-        left = 1 << 18
-        while left:
-            left -= len(connection.recv(65536))
+        for _ in range(8):  # never more under way than sockets hold: who echoes waits for who reads
+            connection.sendall(b"y" * (1 << 15))
+            left = 1 << 15
+            while left:
+                part = connection.recv(left)
+                assert part, "closed by the other end"
+                left -= len(part)
 
 
 def datagrams(address: str) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     made.bind((address, 0))
-    made.settimeout(20)
+    made.settimeout(60)
     return made
 
 
@@ -219,10 +222,10 @@ def test_the_file_is_followed_and_a_broken_one_changes_nothing(cluster):
     assert condition(daemon, "NetworkReady").status and len(cluster.routes("a")) == 2
     interrupt(daemon)  # starts with what was good
     cluster.wait_for_routes("a", 2)
-    assert condition(daemon, "NetworkReady").status
+    wait.until(lambda: condition(daemon, "NetworkReady").status, "the network")
     cluster.file.write_text(json.dumps([b.record(["10.244.7.0/24"])]))  # in place, and another block
     wait.until(lambda: list(cluster.routes("a")) == ["10.244.7.0/24"], "the new block's route")
-    assert not condition(daemon, "RegistryStale").status
+    wait.until(lambda: not condition(daemon, "RegistryStale").status, "the end of the condition")
     records = [
         b.record(["10.244.7.0/24"]), dict(b.record(["10.244.1.128/25"]), name="overlapping", address4="198.18.1.99"),
         dict(b.record(["10.244.7.0/25"]), name="second", address4="198.18.1.98"),
@@ -261,7 +264,7 @@ def test_connections_outlive_the_daemon(cluster, pods, backend):
             interrupt(cluster.daemons[name])
             for talk in talks:
                 talk.goes_on()
-        assert all(talk.end() > 6 for talk in talks)
+        assert all(talk.end() >= 6 for talk in talks)  # three after each death
     assert not translations(cluster.nodes["a"], CLUSTER)
 
 
@@ -294,13 +297,13 @@ def test_without_a_backend_all_that_led_to_other_nodes_goes(cluster):
     assert len(cluster.routes("a")) == 4  # traffic goes on without a daemon
     daemon.configure({key: value for key, value in daemon.network.items() if key not in ("backend", "nodes")})
     daemon.start()
-    assert not cluster.routes("a") and "podvx0" not in node.links()
+    wait.until(lambda: not cluster.routes("a") and "podvx0" not in node.links(), "the end of routes and tunnel")
     assert "10.99.0.0/16" in node.run("ip", "route")
-    assert "nodes4" not in node.run("nft", "list", "ruleset")
+    wait.until(lambda: "nodes4" not in node.run("nft", "list", "ruleset"), "the end of the nodes' set")
 
 
-def registry(cluster, **more) -> dict:
-    return {"etcd": {"endpoints": [cluster.etcd.url], "lease_seconds": 2}, **more}
+def registry(cluster, lease: int = 2, **more) -> dict:
+    return {"etcd": {"endpoints": [cluster.etcd.url], "lease_seconds": lease}, **more}
 
 
 def test_blocks_from_etcd_and_connections_that_outlive_everything(cluster_with_etcd, pods):
@@ -355,11 +358,14 @@ def test_etcd_by_tls_with_certificates_on_both_sides(cluster):
     ugly = cluster.make("c", "host-gw", pod_cidrs=["auto"], nodes={"etcd": {"endpoints": [etcd.url]}})
     together(good.start, bad.start, ugly.start)
     wait.until(lambda: condition(good, "NetworkReady").status, "blocks by TLS")
-    assert not condition(good, "RegistryStale").status
+    wait.until(lambda: not condition(good, "RegistryStale").status, "the store's answer")
     # A server that wants a certificate only closes the connection; one that is not trusted is named.
     for daemon, words in ((bad, f"{etcd.url}: "), (ugly, "its certificate is not trusted")):
-        wait.until(lambda daemon=daemon: condition(daemon, "RegistryStale").status, "trouble")
-        assert words in condition(daemon, "RegistryStale").message
+        def trouble(daemon=daemon, words=words) -> bool:  # a busy machine may be too slow for the first attempt
+            found = condition(daemon, "RegistryStale")
+            return found.status and words in found.message
+
+        wait.until(trouble, "trouble")
         assert not condition(daemon, "NetworkReady").status
 
 
@@ -381,7 +387,7 @@ def keys(cluster) -> list[str]:
     def ask():
         body = json.dumps({"key": base64.b64encode(b"/podnet/").decode(),
                            "range_end": base64.b64encode(b"/podnet0").decode(), "keys_only": True}).encode()
-        with urllib.request.urlopen(f"{cluster.etcd.url}/v3/kv/range", body, timeout=5) as answer:
+        with urllib.request.urlopen(f"{cluster.etcd.url}/v3/kv/range", body, timeout=60) as answer:
             return json.load(answer)
 
     return [base64.b64decode(pair["key"]).decode() for pair in cluster.fabric.space.call(ask).get("kvs", [])]
@@ -390,18 +396,24 @@ def keys(cluster) -> list[str]:
 def test_a_silent_node_loses_its_routes_after_a_while(cluster_with_etcd):
     cluster = cluster_with_etcd
     cluster.start("host-gw", nodes=registry(cluster, keep_silent_seconds=1), pod_cidrs=["auto"])
-    cluster.wait_for_routes("ab", 2)
-    blocks = set(cluster.routes("a"))
+    cluster.wait_for_routes("b", 2)
+
+    def both() -> set | None:  # who is starved for as long as its lease is silent for a while, too
+        found = set(cluster.routes("a"))
+        return found if len(found) == 2 else None
+
+    blocks = wait.until(both, "routes on node a")
     cluster.daemons["b"].kill()
     wait.until(lambda: not cluster.routes("a"), "the end of the silent node's routes", 60)
     cluster.daemons["b"].start()
-    wait.until(lambda: set(cluster.routes("a")) == blocks, "the same routes", 60)
+    wait.until(lambda: set(cluster.routes("a")) == blocks, "the same routes")
 
 
 def test_without_blocks_there_is_no_network_until_the_store_answers(cluster_with_etcd):
     cluster = cluster_with_etcd
     cluster.etcd.kill()
-    daemon = cluster.make("a", "host-gw", nodes=registry(cluster), pod_cidrs=["auto"]).start()
+    # A lease that no busy machine lets run out: whoever comes then has the name.
+    daemon = cluster.make("a", "host-gw", nodes=registry(cluster, lease=30), pod_cidrs=["auto"]).start()
     wait.until(lambda: "registry" in condition(daemon, "NetworkReady").message, "the reason")
     assert condition(daemon, "NetworkReady").reason == "PodCIDRUnknown"
     refused = daemon.client.refused("RunPodSandbox", config=daemon.client.pod_config())
@@ -422,7 +434,8 @@ def test_addresses_are_unique_in_the_cluster_at_every_instant(cluster_with_etcd)
     cluster.start("auto", nodes=registry(cluster), pod_cidrs=["auto"], pool=4)
     cluster.wait_for_routes()
     watcher = Watcher(list(cluster.daemons.values()))
-    attached = churn(cluster, attachments=100, seconds=30, seed=3)
+    attached = churn(cluster, attachments=100, seconds=30, least=21, seed=3)
+    wait.until(lambda: watcher.rounds > 10, "looks at the pods")
     watcher.end()
-    assert watcher.rounds > 10 and watcher.most > 20
+    assert watcher.most > 20
     assert min(attached.values()) > 20, attached

@@ -173,15 +173,15 @@ class Etcd:
         assert self.process.poll() is None, f"etcd ended, see {self.output}"
         try:
             if self.files:
-                self.space.connect(self.address, 2379, timeout=2).close()
+                self.space.connect(self.address, 2379, timeout=5).close()
                 return True
-            return '"true"' in self.space.fetch(self.address, 2379, "/health", timeout=2)
+            return '"true"' in self.space.fetch(self.address, 2379, "/health", timeout=5)
         except OSError:
             return False
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -276,7 +276,7 @@ class Talk:
     def __init__(self, space: Namespace, address: str, port: int, patient: bool = False):
         self.space, self.address, self.port, self.patient = space, address, port, patient
         self.kept = space.connect(address, port)
-        self.kept.settimeout(20)
+        self.kept.settimeout(60)
         self.rounds, self.failures, self.longest = 0, [], 0.0
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -288,7 +288,7 @@ class Talk:
             try:
                 self.exchange(self.kept)
                 with self.fresh() as fresh:
-                    fresh.settimeout(20)
+                    fresh.settimeout(60)
                     self.exchange(fresh)
             except OSError as error:
                 self.failures.append(f"round {self.rounds}: {error!r}")
@@ -298,10 +298,10 @@ class Talk:
             self.ending.wait(0.01)
 
     def fresh(self) -> socket.socket:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             try:
-                return self.space.connect(self.address, self.port, 20)
+                return self.space.connect(self.address, self.port)
             except OSError as error:
                 lost = error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
                 if not (self.patient and lost and time.monotonic() < until):
@@ -418,19 +418,20 @@ class Watcher:
         assert not self.doubles, f"addresses that two pods had at once: {self.doubles}"
 
 
-def churn(cluster: Cluster, attachments: int, seconds: float, seed: int) -> dict[str, int]:
+def churn(cluster: Cluster, attachments: int, seconds: float, least: int, seed: int) -> dict[str, int]:
     """Pods come and go on all nodes at once, and their daemons are killed, until each node has had so many pods or the
-    time is up. How many there were, by node."""
+    time is up, and `least` even so. How many there were, by node."""
     import random
 
     import grpc
 
     end = time.monotonic() + seconds
+    latest = end + 300 * wait.PATIENCE
     counts = dict.fromkeys(cluster.daemons, 0)
 
     def node(name: str, daemon: Daemon, chance: random.Random) -> None:
         pods: list[str] = []
-        while counts[name] < attachments and time.monotonic() < end:
+        while counts[name] < attachments and time.monotonic() < (latest if counts[name] < least else end):
             if chance.random() < 0.02:
                 interrupt(daemon)
                 pods = [pod.id for pod in daemon.client.pods()]
@@ -447,7 +448,7 @@ def churn(cluster: Cluster, attachments: int, seconds: float, seed: int) -> dict
                     pods.append(daemon.client.run_pod().id)
                     counts[name] += 1
             if not daemon.alive:
-                daemon.process.wait(30)
+                daemon.process.wait(60)
                 daemon.start()
                 pods = [pod.id for pod in daemon.client.pods()]
 
@@ -464,5 +465,5 @@ def strike(pid: int) -> None:
 def interrupt(daemon: Daemon) -> None:
     """kill -9, and a new one."""
     strike(daemon.pid)
-    daemon.process.wait(30)
+    daemon.process.wait(60)
     daemon.start()
