@@ -22,7 +22,7 @@ def url(address: str, port: int = 8080) -> str:
 
 
 def page(container, address: str, port: int = 8080) -> str:
-    return container.shell(f"timeout 5 wget -q -O - {url(address, port)}")
+    return container.shell(f"timeout 50 wget -q -O - {url(address, port)}")
 
 
 @pytest.mark.parametrize("addressing, blocks", [
@@ -92,8 +92,10 @@ def test_pods_beyond_a_bridges_ports_are_like_the_others(make_daemon):
     daemon.client.remove_all()
     wait.until(lambda: not [name for name in node.links() if name.startswith("pod")], "end of the pods' links")
     for family in ("-4", "-6"):
-        assert not [route for route in node.json("ip", "-j", family, "route", "show", "dev", bridge + "-1")
-                    if route["dst"].startswith(("10.244.64.", "fd44:64::")) and not route["dst"].endswith(":1")]
+        wait.until(lambda family=family: not [
+            route for route in node.json("ip", "-j", family, "route", "show", "dev", bridge + "-1")
+            if route["dst"].startswith(("10.244.64.", "fd44:64::")) and not route["dst"].endswith(":1")],
+            "end of the pods' routes")
     daemon.terminate()
     daemon.start()
     assert bridge + "-1" not in node.links()

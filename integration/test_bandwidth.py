@@ -7,6 +7,7 @@ import time
 import grpc
 import pytest
 
+from lib import wait
 from lib.cri import SLEEPER
 from lib.netns import Node
 
@@ -23,7 +24,7 @@ def limited(cri, ingress: str, egress: str):
 def download(daemon, container) -> float:
     """Seconds that the pod takes for SIZE bytes from the world."""
     with contextlib.closing(daemon.node.outside.listen(Node.OUTSIDE)) as listener:
-        listener.settimeout(30)
+        listener.settimeout(60)
 
         def serve() -> None:
             connection, _ = listener.accept()
@@ -35,7 +36,7 @@ def download(daemon, container) -> float:
         thread.start()
         address = f"http://{Node.OUTSIDE}:{listener.getsockname()[1]}/"
         before = time.monotonic()
-        got = container.shell(f"timeout 25 wget -q -O - {address} | wc -c")
+        got = container.shell(f"timeout 50 wget -q -O - {address} | wc -c")
         spent = time.monotonic() - before
         thread.join()
     assert int(got) == SIZE
@@ -45,7 +46,7 @@ def download(daemon, container) -> float:
 def upload(daemon, container) -> float:
     """Seconds that the world takes for SIZE bytes from the pod."""
     with contextlib.closing(daemon.node.outside.listen(Node.OUTSIDE)) as listener:
-        listener.settimeout(30)
+        listener.settimeout(60)
         counted = []
 
         def read() -> None:
@@ -60,7 +61,7 @@ def upload(daemon, container) -> float:
         thread.start()
         before = time.monotonic()
         container.shell(f"dd if=/dev/zero bs=65536 count={SIZE // 65536} 2>/dev/null | "
-                        f"timeout 25 nc {Node.OUTSIDE} {listener.getsockname()[1]}")
+                        f"timeout 50 nc {Node.OUTSIDE} {listener.getsockname()[1]}")
         thread.join()
         spent = time.monotonic() - before
     assert counted == [SIZE]
@@ -74,7 +75,8 @@ def test_bytes_pass_at_the_annotated_rate(cri, daemon):
     least = 0.85 * SIZE / RATE
     for measure in (download, upload):
         assert measure(daemon, container) >= least
-        assert measure(daemon, free) < least
+        # On a busy machine that one may be slow, too; only a limited one is so each time.
+        wait.until(lambda measure=measure: measure(daemon, free) < least, "an unlimited pod's speed", 120)
     host = pod.info()["hostInterface"]
     for device in (host, "i" + host):
         (queue,) = [entry for entry in daemon.node.inside.json("tc", "-s", "-j", "qdisc", "show", "dev", device)

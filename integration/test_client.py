@@ -73,8 +73,12 @@ def test_play_and_down(swiftlet, cri, tmp_path):
     assert (pod["name"], pod["namespace"], pod["state"]) == ("two", "default", "Ready")
     assert {container["name"] for container in pod["containers"]} == {"server", "sleeper"}
     wait.until(lambda: "started" in swiftlet("logs", "two/server"), "the server's first line")
-    assert swiftlet("exec", "two/sleeper", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:5678/hello") == (
-        "hi from the manifest\n")
+    # Which it says before it listens.
+    pages = []
+    wait.until(lambda: pages.append(swiftlet.run(
+        "exec", "two/sleeper", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:5678/hello")) or
+        pages[-1].returncode == 0, "the page")
+    assert pages[-1].stdout == "hi from the manifest\n"
     assert swiftlet.run("exec", "two/sleeper", "--", "touch", "/data/x").returncode == 1
     assert swiftlet.run("exec", "two/server", "--", "touch", "/x").returncode == 1
     assert len(swiftlet.json("ps")) == 2

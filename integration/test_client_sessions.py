@@ -184,7 +184,7 @@ def test_a_port_of_a_pod_on_this_node(forwarding, daemon, pod):
         pages = list(threads.map(lambda _: fetch(daemon, port), range(24)))
     assert all(PAGE in page for page in pages)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
 
 
 def test_a_forwarded_connection_that_breaks_here_is_broken_there(forwarding, daemon, pod):
@@ -194,14 +194,14 @@ def test_a_forwarded_connection_that_breaks_here_is_broken_there(forwarding, dae
     _, port = forwarding(pod.id, ":8080")
     wait.until(lambda: fetch(daemon, port), "the page")
     for _ in range(20):
-        connection = daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 5))
+        connection = daemon.node.inside.call(lambda: socket.create_connection(("127.0.0.1", port), 60))
         connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
         assert connection.recv(1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
     wait.until(lambda: PAGE in fetch(daemon, port), "the next one is served")
     established = " 01 "
-    wait.until(lambda: established not in container.shell("cat /proc/net/tcp"), "the pod's side has ended", 20)
+    wait.until(lambda: established not in container.shell("cat /proc/net/tcp"), "the pod's side has ended")
 
 
 def test_each_direction_of_a_forwarded_connection_ends_by_itself(forwarding, daemon, pod):
@@ -233,7 +233,7 @@ def test_the_pod_goes_while_its_port_is_forwarded(forwarding, pod):
     pod.run(SLEEPER)
     process, _ = forwarding(pod.id, ":80")
     pod.remove()
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "cannot forward" in said(process)
 
 
@@ -249,7 +249,7 @@ def test_a_local_port_that_is_taken(forwarding, swiftlet, pod):
         assert "another local port" in swiftlet.refused(1, "port-forward", pod.id, *wanted)
 
 
-def said(process, deadline: float = 30) -> str:
+def said(process, deadline: float = 60) -> str:
     """A line for the person at the terminal."""
     wait.until(lambda: select.select([process.stderr], [], [], 0)[0], "a word of port-forward", deadline)
     return process.stderr.readline()

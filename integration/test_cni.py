@@ -148,7 +148,7 @@ def test_attachments_survive_the_daemon_and_end_with_their_own_configuration(plu
     daemon.start()
     wait.until(lambda: not plugins.leases, "the end of what nobody has")
     wait.until(lambda: not list((daemon.state / "netns").iterdir()), "the end of its namespace's name")
-    assert not list((daemon.root / "cni").iterdir())
+    wait.until(lambda: not list((daemon.root / "cni").iterdir()), "the end of what was remembered of it")
     plugins.write()
     daemon.client.run_pod().remove()
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from lib import wait
-from lib.census import Census
+from lib.census import Census, steady
 from lib.stubs import pb
 
 # In the order of Sources/LinuxSystem/Failpoint.swift, which refuses a name that it does not know.
@@ -60,7 +60,7 @@ def dies(daemon, call) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call()
     assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), caught.value
-    assert daemon.process.wait(30) == -9, daemon.tail()
+    assert daemon.process.wait(60) == -9, daemon.tail()
 
 
 @pytest.mark.parametrize("place", RUN)
@@ -71,7 +71,7 @@ def test_death_while_a_pod_is_made(victim, census, place):
     restart(victim)
     pod = cri.run_pod(request)  # kubelet's retry
     assert [found.id for found in cri.pods()] == [pod.id] and pod.ready
-    assert len(victim.shims()) == 1
+    wait.until(lambda: len(victim.shims()) == 1, "one shim")
     ping(victim, pod)
     pod.stop()
     pod.remove()
@@ -88,7 +88,8 @@ def test_death_while_a_pod_with_a_user_namespace_is_made(victim, census, place):
     dies(victim, lambda: cri.run_pod(request))
     restart(victim)
     pod = cri.run_pod(request)
-    assert [found.id for found in cri.pods()] == [pod.id] and pod.ready and len(victim.shims()) == 1
+    assert [found.id for found in cri.pods()] == [pod.id] and pod.ready
+    wait.until(lambda: len(victim.shims()) == 1, "one shim")
     ping(victim, pod)
     pod.stop()
     pod.remove()
@@ -208,15 +209,16 @@ def test_death_with_a_warm_pool(make_daemon):
     size = 3
     daemon = make_daemon(network={"pool": size})
 
-    def links() -> list:
-        return [name for name in daemon.node.inside.links() if name.startswith("pod")]
+    def full() -> bool:
+        links = [link for name, link in daemon.node.inside.links().items() if name.startswith("pod")]
+        return len(links) == size and all(link.get("ifalias") == "podnet:spare" for link in links)
 
     def count() -> dict:
         """Names follow from addresses, which go round."""
-        wait.until(lambda: len(links()) == size, "full pool")
+        wait.until(full, "full pool")
         return {name: found.total() for name, found in Census(daemon).take_host().items()}
 
-    before = count()
+    before = steady(count)
     for place, visit in (("net.attach.veth", size + 1), ("net.attach.inside", size + 1), ("net.attach.host", 1),
                          ("net.attach.done", 1)):
         armed(daemon, f"{place}={visit}*kill")

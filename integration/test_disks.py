@@ -2,6 +2,7 @@
 nothing new is made, Status says so, and nothing is wrong afterwards."""
 
 import contextlib
+import signal
 import sqlite3
 
 import grpc
@@ -9,6 +10,7 @@ import grpc
 from lib import wait
 from lib.census import Census
 from lib.disks import Ext4, full, give_back, tmpfs
+from lib.pods import catches
 from lib.stubs import pb
 
 DEAF = ["sleep", "100000"]  # as process 1 is to TERM
@@ -104,6 +106,7 @@ def test_ends_that_a_full_disk_refuses_are_written_when_it_takes_them(make_daemo
     with tmpfs(daemon.root), three_pods(daemon, archives) as (made, containers):
         stopped, removed, kept = made
         polite = kept.run(POLITE, name="polite")
+        catches(polite, signal.SIGTERM)
         for name in ("state.db", "state.db-wal"):
             give_back(daemon.root / name)
         with full(daemon.root):

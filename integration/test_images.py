@@ -1,6 +1,5 @@
 """Images from archives: what is loaded, listed, unpacked and removed."""
 
-import pathlib
 import struct
 
 import grpc
@@ -8,6 +7,7 @@ import pytest
 
 from lib import images, oci, tar
 from lib.cri import SLEEPER
+from lib.trees import below
 
 
 ARCHIVES = {
@@ -206,7 +206,7 @@ def test_extended_attributes(pod, image, daemon):
     import os
 
     assert pod.output("ls /with-xattr-case", image=name)
-    (path,) = pathlib.Path(daemon.root).rglob("with-xattr-case")
+    (path,) = below(daemon.root, "with-xattr-case")
     assert os.getxattr(path, "user.note") == b"a\0b"
     assert os.getxattr(path, "security.capability") == capability
 
@@ -217,7 +217,7 @@ def test_overlays_own_attributes_are_not_taken_from_an_image(pod, image, daemon)
     name = image(oci.Layer.of(tar.directory("redirect-case/", xattrs={
         "trusted.overlay.redirect": b"/etc", "trusted.overlay.opaque": b"y", "user.overlay.opaque": b"y"})))
     pod.output("true", image=name)
-    for path in pathlib.Path(daemon.root).rglob("redirect-case"):
+    for path in below(daemon.root, "redirect-case"):
         assert not [key for key in os.listxattr(path) if ".overlay." in key]
 
 
@@ -291,7 +291,7 @@ def test_an_image_volume_keeps_its_content(pod, image):
 
 def test_layers_are_shared(cri, daemon, clean):
     def files() -> int:
-        return sum(1 for _ in pathlib.Path(daemon.root).rglob("busybox"))
+        return len(below(daemon.root, "busybox"))
 
     before = files()
     cri.load(oci.layout_archive({"example.com/same:v1": images.busybox().with_config(Labels={"x": "shared"})}))

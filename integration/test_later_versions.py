@@ -15,6 +15,7 @@ import pytest
 
 from lib import pods
 from lib.census import Census
+from lib.trees import below
 
 DEAF = ["sleep", "100000"]
 LATER = 99
@@ -41,7 +42,7 @@ def content(daemon) -> dict:
                 and not path.name.endswith("-shm") and not (path.name.endswith("-wal") and not path.stat().st_size))
 
     return {path: hashlib.sha256(path.read_bytes()).digest()
-            for top in (daemon.root, daemon.state) for path in top.rglob("*") if counts(path)}
+            for top in (daemon.root, daemon.state) for path in below(top) if counts(path)}
 
 
 def people(census: Census) -> list:

@@ -87,7 +87,7 @@ def test_one_pod_with_the_times_of_its_steps(swiftlet, daemon, two):
     one = swiftlet.json("net", "client")
     assert one["id"] == client.id and one["mac"].startswith("0a:58:")
     steps = one["attachMilliseconds"]
-    assert steps["all"] > 0 and set(steps) > {"all"} and all(0 <= time <= 10_000 for time in steps.values())
+    assert steps["all"] > 0 and set(steps) > {"all"} and all(0 <= time <= 60_000 for time in steps.values())
     text = swiftlet("net", "client")
     for word in (client.ip, one["hostInterface"], f"net:[{one['networkNamespace']}]", "STEP", "all"):
         assert word in text, text
@@ -114,7 +114,7 @@ def test_the_picture(swiftlet, daemon, two, tmp_path):
     for word in ("server", "client", "main", "other", server.ip, client.ip, daemon.network["bridge"], "the world"):
         assert word in words, words
     image = tmp_path / "network.png"
-    subprocess.run(["rsvg-convert", "-o", image, path], check=True, timeout=30)
+    subprocess.run(["rsvg-convert", "-o", image, path], check=True, timeout=120)
     assert image.stat().st_size > 10_000
     both = tree.fromstring(swiftlet("net", "graph", "--svg", "-", "--with", str(daemon.socket)))
     assert sum(element.text == "pause" for element in both.iter(f"{SVG}text")) == 5

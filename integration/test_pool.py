@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from lib import wait
-from lib.census import Census
+from lib.census import Census, steady
 from lib.cri import SLEEPER
 from lib.pods import serve
 
@@ -54,7 +54,7 @@ def test_a_pod_takes_what_waits_and_another_comes_in_its_place(pooled):
     serve(server, "[::]:8080")
     container = client.run(SLEEPER)
     for address in (server.ip, f"[{server.status().network.additional_ips[0].ip}]"):
-        assert container.shell(f"timeout 5 wget -q -O - http://{address}:8080/") == "page\n"
+        assert container.shell(f"timeout 50 wget -q -O - http://{address}:8080/") == "page\n"
     is_full(pooled)
 
 
@@ -64,7 +64,7 @@ def test_with_a_pool_the_host_is_counted_the_same_afterwards(pooled):
         is_full(pooled)
         return {name: found.total() for name, found in Census(pooled).take().items()}
 
-    before = count()
+    before = steady(count)
     for _ in range(3):
         made = [pooled.client.run_pod() for _ in range(SIZE + 2)]
         for pod in made:

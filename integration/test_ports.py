@@ -28,7 +28,7 @@ def datagrams(space, address: str, port: int) -> socket.socket:
     def make() -> socket.socket:
         made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         made.bind((address, port))
-        made.settimeout(20)
+        made.settimeout(60)
         return made
 
     return space.call(make)
@@ -107,7 +107,7 @@ def test_isolation_by_label_holds_across_a_restart(make_daemon):
     blue = [cri.run_pod(labels={GROUP: "blue"}) for _ in range(2)]
     red, alone = cri.run_pod(labels={GROUP: "red"}), cri.run_pod()
 
-    def reaches(client, server, patience: float = 20) -> bool:
+    def reaches(client, server, patience: float = 60) -> bool:
         with inside(client) as here, inside(server) as there, contextlib.closing(there.listen("0.0.0.0", 8080)):
             try:
                 here.connect(server.ip, 8080, timeout=patience).close()
@@ -125,7 +125,7 @@ def test_isolation_by_label_holds_across_a_restart(make_daemon):
     refused = cri.refused("RunPodSandbox", config=cri.pod_config(labels={GROUP: "no group"}))
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and GROUP in refused.text
     cri.remove_all()
-    assert "group_" not in daemon.node.inside.run("nft", "list", "ruleset")
+    wait.until(lambda: "group_" not in daemon.node.inside.run("nft", "list", "ruleset"), "the end of the groups")
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_a_registry_that_does_not_answer(cri, hostile):
     began = time.monotonic()
     refused = cri.refused("PullImage", image={"image": registry.reference}, timeout=2)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert cri.image_status(registry.reference) is None
 
 
@@ -169,7 +169,7 @@ def test_a_registry_that_does_not_answer(cri, hostile):
 ])
 def test_a_registry_that_misbehaves(cri, daemon, hostile, fault, word):
     registry = hostile(fault, unique(f"hostile {fault}"))
-    refused = cri.refused("PullImage", image={"image": registry.reference}, timeout=60)
+    refused = cri.refused("PullImage", image={"image": registry.reference}, timeout=120)
     assert refused.code not in (grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED), refused
     assert registry.name in refused.text, refused
     assert word in refused.text, refused

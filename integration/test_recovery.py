@@ -20,6 +20,7 @@ from lib.cri import SLEEPER
 from lib.disks import full
 from lib.failpoints import Call, Gate, arm
 from lib.stubs import pb
+from lib.trees import below
 
 DEAF = ["sleep", "100000"]  # as process 1 is to TERM
 LOST = (pb.CONTAINER_EXITED, 255, "Unknown")
@@ -75,8 +76,9 @@ def test_what_has_no_readable_record_is_ended(victim, census):
 
     assert {pod.id for pod in cri.pods()} == {partly.id, whole.id} and partly.ready and whole.ready
     assert {c.pod_sandbox_id for c in cri.containers()} == {partly.id, whole.id} and len(cri.containers()) == 4
-    assert sorted(victim.shims()) == sorted([shims[partly.id], shims[whole.id]])
-    assert running(census) == sorted(["sleep"] * 4 + ["sh"] + ["swiftlet-pause", "swiftlet-shim"] * 2)
+    wait.until(lambda: sorted(victim.shims()) == sorted([shims[partly.id], shims[whole.id]]), "end of the shims")
+    living = sorted(["sleep"] * 4 + ["sh"] + ["swiftlet-pause", "swiftlet-shim"] * 2)
+    wait.until(lambda: running(census) == living, "end of the pods")
     for container in left:
         assert container.shell("echo fine") == "fine\n"
     for id in [pod.id for pod in (damaged, senseless, hanging, orphaned)] + [container.id for container in gone]:
@@ -155,7 +157,7 @@ def test_any_file_of_ours_may_be_damaged(make_daemon, archives):
         of_images = {"diff", "fs", "work"}  # what containers see
         return path.is_file() and not of_images & set(path.parts) and not path.name.startswith("state.db")
 
-    files = [path for top in (daemon.root, daemon.state) for path in top.rglob("*") if ours(path)]
+    files = [path for top in (daemon.root, daemon.state) for path in below(top) if ours(path)]
     assert {"layer.json", "snapshot.json", "lock", "address-cursor", "hosts"} <= {path.name for path in files}
     daemon.kill()
     for number, path in enumerate(files):
@@ -216,13 +218,13 @@ def test_a_start_under_way_when_the_daemon_dies(victim, census, tmp_path):
     with pytest.raises(grpc.RpcError):
         start.result()
     if container.status().state == pb.CONTAINER_CREATED:
-        assert running(census) == ["swiftlet-pause", "swiftlet-shim"]
+        wait.until(lambda: running(census) == ["swiftlet-pause", "swiftlet-shim"], "end of what had begun")
         container.start()
     assert container.status().state == pb.CONTAINER_RUNNING and container.shell("echo one") == "one\n"
     container.stop()
     assert outcome(container) == (pb.CONTAINER_EXITED, 137, "Error")
     container.remove()
-    assert running(census) == ["swiftlet-pause", "swiftlet-shim"]
+    wait.until(lambda: running(census) == ["swiftlet-pause", "swiftlet-shim"], "end of the container")
 
 
 def test_half_a_pod_that_could_not_be_undone_waits_for_its_stop(victim, census):
@@ -257,7 +259,7 @@ def test_nothing_of_an_earlier_boot_is_alive(victim, census):
     arm(victim, "run.ready=kill")
     with pytest.raises(grpc.RpcError):
         cri.run_pod(half)
-    assert victim.process.wait(30) == -9
+    assert victim.process.wait(60) == -9
     census.sweep()
     shutil.rmtree(victim.state)
     records.change(victim, "sandboxes", None, lambda record: record.update(bootID=str(uuid.uuid4())))
@@ -325,7 +327,7 @@ def stray(daemon, container) -> subprocess.Popen:
     """A process that nobody knows of in the group of a container."""
     process = subprocess.Popen(DEAF)
     for top in controllers():
-        for group in (top / daemon.base.name).rglob(container.id):
+        for group in below(top / daemon.base.name, container.id):
             (group / "cgroup.procs").write_text(str(process.pid))
     return process
 
@@ -342,10 +344,10 @@ def test_nobody_outlives_the_group_of_a_removed_container(victim, census, tmp_pa
         container.wait()
     removed, stopped = containers
     removed.remove()
-    assert strays[0].wait(30) == -signal.SIGKILL
+    assert strays[0].wait(60) == -signal.SIGKILL
     assert not [path for path in census.cgroups() if removed.id in path]
     pod.stop()
-    assert strays[1].wait(30) == -signal.SIGKILL and not census.cgroups()
+    assert strays[1].wait(60) == -signal.SIGKILL and not census.cgroups()
 
 
 def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
@@ -363,7 +365,7 @@ def test_a_removal_that_cannot_end_a_process_says_so(victim, census, tmp_path):
             assert container.id in refused.text and str(process.pid) in refused.text
             assert container.status().state == pb.CONTAINER_EXITED
     container.remove()
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert not victim.client.containers()
 
 
@@ -374,11 +376,12 @@ def frozen(group: pathlib.Path, process: subprocess.Popen):
     (group / "cgroup.procs").write_text(str(process.pid))
     (group / "freezer.state").write_text("FROZEN")
     try:
+        wait.until(lambda: (group / "freezer.state").read_text().strip() == "FROZEN", "the process to be frozen")
         yield
     finally:
         (group / "freezer.state").write_text("THAWED")
         process.kill()
-        process.wait(30)
+        process.wait(60)
         group.rmdir()
 
 
@@ -390,7 +393,8 @@ def test_an_update_stands_although_a_score_does_not(victim, census):
     victim.client.call("UpdateContainerResources", container_id=container.id, linux=change)
     assert cgroups.value(victim, container, "cpu", "cpu.shares", "cpu.weight") in ("2048", "174")
     status = container.status()
-    assert status.resources.linux.cpu_shares == 2048 and "oom_score_adj 700" in victim.tail(5)
+    assert status.resources.linux.cpu_shares == 2048
+    wait.until(lambda: "oom_score_adj 700" in victim.tail(50), "the log of it")
     arm(victim)
     assert container.status() == status
 
@@ -412,7 +416,7 @@ def test_an_exec_of_an_earlier_daemon_is_nobody_elses(victim, census):
         wait.until(lambda: [path.name for path in groups.glob("exec-*")] == ["exec-1"], "end of the command's group")
         assert earlier.poll() is None
         container.remove()
-        assert earlier.wait(30) == -signal.SIGKILL
+        assert earlier.wait(60) == -signal.SIGKILL
     finally:
         earlier.kill()
         earlier.wait()

@@ -1,12 +1,15 @@
 """ReopenContainerLog, as kubelet rotates: rename, then reopen."""
 
+import fcntl
 import os
+import struct
 import subprocess
+import termios
 
 import grpc
 import pytest
 
-from lib import logs, wait
+from lib import logs, pods, trace, wait
 from lib.cri import SLEEPER
 from lib.stubs import pb
 
@@ -66,6 +69,15 @@ def test_without_a_log_there_is_nothing_to_do(pod):
     reopen(pod.run(SLEEPER, log_path=""))
 
 
+def unread(container) -> int:
+    """Bytes that wait in the pipe of the program's output (pipe(7): FIONREAD)."""
+    pipe = os.open(f"/proc/{container.info()['pid']}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+    finally:
+        os.close(pipe)
+
+
 def test_a_full_disk_costs_lines_and_says_how_many(cri, tmp_path):
     """The container goes on; once there is room a line tells of the gap, and every line is whole."""
     small = tmp_path / "small"
@@ -80,6 +92,8 @@ def test_a_full_disk_costs_lines_and_says_how_many(cri, tmp_path):
              "while [ ! -e /volume/go ]; do usleep 10000; done; echo after"],
             mounts=[pb.Mount(container_path="/volume", host_path=str(volume))])
         wait.until(lambda: (volume / "written").exists(), "the writer to get past the full disk")
+        shim = trace.shim_of(pod)
+        wait.until(lambda: unread(container) == 0 and pods.stat(shim)[0] == "S", "the shim to have read it all")
         full = f"{container.log_path}.0"
         os.rename(container.log_path, full)
         first = logs.read(full)

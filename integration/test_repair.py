@@ -69,20 +69,24 @@ def test_whatever_is_taken_away_is_back_within_a_second(home):
         before = census.node()
         for command in commands:
             node.inside.run(*command.format(**names).split())
-        taken, looked = time.monotonic(), []
+        taken, looked, spent = time.monotonic(), [], []
         counted = {name: Counter(found) for name, found in before.items()}
 
-        def is_back(counted=counted, looked=looked) -> bool:
+        def is_back(counted=counted, looked=looked, spent=spent) -> bool:
             looked.append(time.monotonic())
-            return not difference(counted, {n: Counter(f) for n, f in census.node().items()})
+            found = {n: Counter(f) for n, f in census.node().items()}
+            spent.append(time.monotonic() - looked[-1])
+            return not difference(counted, found)
 
         wait.until(is_back, f"repair of {what}")
-        # A look takes programs and time: what was still missing was so when the last one but one had begun.
-        assert [taken, *looked[:-1]][-1] - taken < 1, f"repair of {what}"
+        # A look takes programs and time: what was still missing was so when the last one but one had begun. Where they
+        # take much more of it than 50 ms the machine has other things to do, and so has the daemon to wait for it.
+        late = [taken, *looked[:-1]][-1] - taken
+        assert late < max(1, 20 * max(spent)), f"repair of {what}: {late} s, {spent}"
         assert reach(home, pod), what
         assert "page" in node.outside.fetch(node.ADDRESS, 18080), what
         assert "page" in node.inside.fetch("127.0.0.1", 18080), what
-        assert ready(home)
+        wait.until(lambda: ready(home), "the word of it")
     wait.until(lambda: home.tail(400).count("network repaired") >= len(THEFTS), "the log of it")
     pod.remove()
 

@@ -1,6 +1,7 @@
 """LinuxContainerResources at creation: every field in the kernel's files, and what is refused."""
 
 import pathlib
+import signal
 
 import grpc
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from lib import cgroups, wait
 from lib.cgroups import UNIFIED, group, value
 from lib.cri import SLEEPER, resources
+from lib.pods import catches
 from lib.stubs import pb
 
 INVALID, STATE = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
@@ -193,7 +195,7 @@ def test_a_neighbours_oom_kill_is_not_ours(pod):
     """A command run in the container is killed for want of memory; the container is not, and ends as it was told."""
     container = pod.run(SLEEPER, linux=resources(memory_limit_in_bytes=24 * MIB))
     assert container.execute("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1").exit_code == 137
-    wait.until(lambda: "sleep 3600" in container.shell("ps"), "the program to have set its trap")
+    catches(container, signal.SIGTERM)
     container.stop(timeout=10)
     status = container.status()
     assert (status.exit_code, status.reason) == (0, "Completed")

@@ -1,5 +1,6 @@
 """The daemon is killed and started again: no pod notices, nothing is forgotten, nothing is invented."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -158,8 +159,7 @@ def test_one_damaged_record_stops_nobody(daemon):
     cri = daemon.client
     pods = [cri.run_pod() for _ in range(3)]
     daemon.kill()
-    (path,) = [path for path in daemon.root.rglob("*.db")]
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(daemon.root / "state.db")) as database, database:
         tables = [row[0] for row in database.execute("select name from sqlite_master where type='table'")]
         table = next(name for name in tables if "sandbox" in name.lower())
         columns = [(row[1], row[2]) for row in database.execute(f"pragma table_info({table})")]

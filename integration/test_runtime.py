@@ -54,7 +54,7 @@ def test_what_is_not_built_answers_unimplemented(cri, method):
     if method in STREAMS:
         stub = services.ImageServiceStub(cri.channel) if method == "StreamImages" else cri.runtime
         with pytest.raises(grpc.RpcError) as caught:
-            next(iter(getattr(stub, method)(getattr(pb, METHODS[method][1])(), timeout=10)))
+            next(iter(getattr(stub, method)(getattr(pb, METHODS[method][1])(), timeout=60)))
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
     else:
         assert cri.refused(method).code == grpc.StatusCode.UNIMPLEMENTED
@@ -63,7 +63,7 @@ def test_what_is_not_built_answers_unimplemented(cri, method):
 def test_a_service_nobody_knows_is_unimplemented(cri):
     call = cri.channel.unary_unary("/runtime.v1alpha2.RuntimeService/Version", lambda b: b, lambda b: b)
     with pytest.raises(grpc.RpcError) as caught:
-        call(b"", timeout=10)
+        call(b"", timeout=60)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 

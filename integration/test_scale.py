@@ -36,7 +36,7 @@ def test_two_hundred_pods_up_and_down(make_daemon):
             pair[0].remove()
 
         list(pool.map(down, made))
-    census.settled(before, deadline=60)
+    census.settled(before, deadline=180)
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_the_default_profile_forbids_what_it_should_and_allows_the_rest(pod):
                     ["chroot", "/", "reboot", "-f", "-n"], ["swapoff", "/x"], ["insmod", "/bin/busybox"]):
         answer = container.execute(*command)
         assert answer.exit_code != 0, command
-    container.shell("set -e; ls / > /dev/null; sleep 0.01; ping -c1 -W2 127.0.0.1 > /dev/null; echo x > /tmp/x; "
+    container.shell("set -e; ls / > /dev/null; sleep 0.01; ping -c1 -W30 127.0.0.1 > /dev/null; echo x > /tmp/x; "
                     "mknod /tmp/n c 1 3")
 
 

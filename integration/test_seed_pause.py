@@ -48,7 +48,7 @@ def test_pause_gets_started_first_and_falls_asleep(cri):
     assert call in (34, 130, 128, 281), f"pause sleeps in system call {call}"  # pause, rt_sig(timed)wait, epoll_pwait
     before, switches = cpu_ticks(pause), voluntary(pause)
     containers[0].shell("for i in $(seq 50000); do :; done")
-    assert cpu_ticks(pause) == before <= 2
+    assert cpu_ticks(pause) == before <= 10
     assert voluntary(pause) == switches  # it was not woken once
 
 

@@ -69,7 +69,7 @@ def read_to_end(master: int) -> bytes:
     """All of a terminal's output: what was written last is there a moment after its writer's end."""
     got = b""
     with contextlib.suppress(OSError):  # EIO: nobody has the other end
-        while select.select([master], [], [], 20)[0]:
+        while select.select([master], [], [], 60)[0]:
             got += os.read(master, 4096)
     return got
 
@@ -88,7 +88,7 @@ def test_a_command_has_a_terminal_in_a_user_namespace(daemon, cri):
     with ours:
         stream = client.begin("Exec", request, descriptors=[theirs.fileno()])
         theirs.close()
-        ours.settimeout(30)
+        ours.settimeout(60)
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     master = array.array("i", ancillary[0][2])[0]
     assert client.finish(stream).exit_code == 0

@@ -115,13 +115,13 @@ def test_processors_while_a_command_runs(daemon, pod):
     container = pod.run(SLEEPER, linux=resources(cpuset_cpus="0-1"))
     running = container.client.runtime.ExecSync.future(pb.ExecSyncRequest(
         container_id=container.id, cmd=["sh", "-c", "touch /in; while [ ! -e /out ]; do usleep 5000; done; "
-                                                    "grep Cpus_allowed_list /proc/self/status"], timeout=30))
+                                                    "grep Cpus_allowed_list /proc/self/status"], timeout=120))
     wait.until(lambda: container.execute("test", "-e", "/in").exit_code == 0, "a command in the container")
     for cpus in ("1", "0", "0-1", "1"):
         update(container, cpuset_cpus=cpus)
         assert value(daemon, container, "cpuset", "cpuset.cpus", "cpuset.cpus") == cpus
     container.shell("touch /out")
-    assert running.result(30).stdout == b"Cpus_allowed_list:\t1\n"
+    assert running.result(120).stdout == b"Cpus_allowed_list:\t1\n"
 
 
 def test_the_oom_score_of_what_runs(pod):

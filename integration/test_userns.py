@@ -282,7 +282,7 @@ def test_such_a_pod_is_a_pod_like_any_other(cri, daemon):
     assert "Seccomp:\t2" in container.shell("cat /proc/self/status")
     daemon.node.inside.connect(pod.ip, 80).close()
     second = pod.run(SLEEPER, name="second")
-    second.shell("ping -c1 -W2 127.0.0.1 > /dev/null")
+    second.shell("ping -c1 -W30 127.0.0.1 > /dev/null")
     assert second.shell("cat /dev/shm/x") == "x\n"
     # The kernel tells it in the node's ids.
     assert second.shell("grep ' /dev/pts ' /proc/self/mountinfo | grep -o 'gid=[0-9]*'") == f"gid={HOST + 5}\n"

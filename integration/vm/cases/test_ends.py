@@ -1,11 +1,13 @@
 """How containers end on cgroup v2: by cgroup.kill, and by want of memory."""
 
 import pathlib
+import signal
 
 import grpc
 
 from lib import logs, wait
 from lib.cri import SLEEPER, resources
+from lib.pods import catches
 from lib.stubs import pb
 from vm.cases.kernel import counts, group, writes_to
 
@@ -75,6 +77,6 @@ def test_a_command_counts_for_its_container(pod):
     assert container.execute("sh", "-c", HOG).exit_code == 137
     assert counts(group(container), "memory.events")["oom_kill"] == 1
     assert container.status().state == pb.CONTAINER_RUNNING
-    wait.until(lambda: "sleep 3600" in container.shell("ps"), "the program to have set its trap")
+    catches(container, signal.SIGTERM)
     container.stop(timeout=20)
     assert (container.status().exit_code, container.status().reason) == (0, "Completed")
