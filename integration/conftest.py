@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lib import images, oci, streams, wait  # noqa: E402
+from lib import images, oci, streams  # noqa: E402
 from lib.census import Census  # noqa: E402
 from lib.cri import SLEEPER, Client  # noqa: E402
 from lib.daemon import Daemon, binaries  # noqa: E402
@@ -165,8 +165,7 @@ def clean(cri, daemon):
     for image in cri.images():
         if image.id != images.busybox().id:
             cri.remove_image(image.id)
-    trash = daemon.root / "images" / "tmp"  # where removed layers wait for their end, which may take a while
-    wait.until(lambda: not list(trash.iterdir()), "end of removed layers", 60)
+    daemon.rests()
 
 
 @pytest.fixture

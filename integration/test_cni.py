@@ -87,6 +87,7 @@ def plugins(make_daemon, archives):
     # What plugins make once and keep: the bridge, iptables' chains.
     daemon.client.run_pod(port_mappings=[pb.PortMapping(host_port=18000, container_port=80)]).remove()
     (plugins.programs / "calls").unlink()
+    daemon.rests()
     census = Census(daemon)
     before = census.take()
     yield plugins

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from lib import wait
 from lib.census import Census
 from lib.cri import SLEEPER
 from lib.netns import Node
@@ -56,7 +55,7 @@ def test_one_pod_many_times(make_daemon):
 
     for _ in range(20):
         once()
-    wait.until(lambda: not [name for name in daemon.node.inside.links() if name.startswith("pod")], "end of links")
+    daemon.rests()
     before, memory = census.take(), rss()
     for _ in range(200):
         once()

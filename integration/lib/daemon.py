@@ -134,10 +134,15 @@ class Daemon:
         """Loads an archive and lets one pod come and go: what is made only once is there before the first census."""
         self.client.load(archive)
         self.client.run_pod().remove()
-        links = self.node.inside.links
-        wait.until(lambda: not [name for name, link in links().items() if name.startswith("pod")
-                                and link.get("ifalias") != "podnet:spare"], "end of the first pod's link")
+        self.rests()
         return self
+
+    def rests(self) -> None:
+        """Returns when what goes by itself after a removal has gone: links, by the kernel, and trees of files."""
+        links, trash = self.node.inside.links, self.root / "images" / "tmp"
+        wait.until(lambda: not [name for name, link in links().items() if name.startswith("pod")
+                                and link.get("ifalias") != "podnet:spare"], "end of the pods' links")
+        wait.until(lambda: not os.listdir(trash), "end of removed trees")
 
     # what it made
 

@@ -131,10 +131,7 @@ def listening(daemon) -> None:
     pod = daemon.client.run_pod()
     daemon.client.call("PortForward", pb.PortForwardRequest(pod_sandbox_id=pod.id))
     daemon.client.remove_all()
-    # As in Daemon.prepare: the kernel takes a pod's link away in its own time.
-    links = daemon.node.inside.links
-    wait.until(lambda: not [name for name, link in links().items() if name.startswith("pod")
-                            and link.get("ifalias") != "podnet:spare"], "end of the pod's link")
+    daemon.rests()
 
 
 def resident(daemon) -> int:
