@@ -6,6 +6,7 @@ import pytest
 from lib import images, oci, tar
 from lib.cri import SLEEPER
 from lib.stubs import pb
+from lib.trees import below
 
 
 def plants(canary) -> dict[str, tuple[list[str], list[tar.Entry]]]:
@@ -45,10 +46,7 @@ def test_the_canary_is_untouched(cri, canary, clean, tmp_path, number):
 
 def test_no_file_of_ours_in_the_writable_layer(cri, daemon):
     """After a start the container's own layer has no regular file with content, only mount points."""
-    import pathlib
-
     pod = cri.run_pod(dns_config=pb.DNSConfig(servers=["10.1.2.3"]))
     pod.run(SLEEPER)
-    upper = [path for path in pathlib.Path(daemon.root).rglob("resolv.conf")
-             if path.is_file() and "10.1.2.3" in path.read_text()]
+    upper = [path for path in below(daemon.root, "resolv.conf") if path.is_file() and "10.1.2.3" in path.read_text()]
     assert not [path for path in upper if "etc" in path.parts[:-1]], upper
