@@ -88,7 +88,7 @@ class Census:
 
     def owned(self) -> list[tuple[int, str, str]]:
         found, parents = [], {}
-        daemon = self.daemon.pid if self.daemon.process else -1
+        daemon = self.daemon.pid if self.daemon.alive else -1  # a dead one's number may be somebody else's
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
             try:
                 stat = pathlib.Path(f"/proc/{pid}/stat").read_text()

@@ -18,7 +18,7 @@ from .cri import Client
 from .netns import Node
 from .stubs import REPOSITORY
 
-NUMBERS = itertools.count(1)
+NUMBERS = itertools.cycle(range(1, 250))  # of blocks, too, in namespaces of nodes: none has so many daemons
 
 
 def binaries() -> pathlib.Path:
