@@ -86,8 +86,12 @@ def test_processes_are_born_in_their_groups(cri):
 def test_shim_and_pause_are_in_the_pods_leaf(cri, daemon):
     pod = cri.run_pod()
     pids = (group(pod) / "cgroup.procs").read_text().split()
-    names = sorted(pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
-    assert names == ["swiftlet-pause", "swiftlet-shim"]
+
+    def names() -> list[str]:
+        return sorted(pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
+
+    # A pod is there as soon as pause's exec has begun; its name comes a moment later.
+    wait.until(lambda: names() == ["swiftlet-pause", "swiftlet-shim"], "the two programs' names")
     assert (group(pod).parent / "cgroup.procs").read_text() == ""
 
 
