@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
+from . import wait
 from .census import CGROUPS
 from .trees import below
 
@@ -73,7 +75,14 @@ def make(path: str) -> list[pathlib.Path]:
 
 
 def remove(directories: list[pathlib.Path], depth: int = 1) -> None:
-    """Removes groups, which must be empty, and `depth` - 1 groups above each."""
+    """Removes groups, which must be empty or become so, and `depth` - 1 groups above each."""
     for directory in directories:
         for path in [directory, *directory.parents][:depth]:
-            path.rmdir()
+            wait.until(lambda path=path: removed(path), f"end of {path}", 60)
+
+
+def removed(path: pathlib.Path) -> bool:
+    """Whether a group could be removed: what has been killed in it, or is taken away by others, may need a moment."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    return not path.exists()

@@ -1,10 +1,9 @@
 """The device program of a container's v2 group: what it allows, what it denies, and to whom."""
 
-import contextlib
 import os
-import pathlib
 
 from lib import wait
+from lib.cgroups import removed
 from lib.cri import SLEEPER, security
 from lib.stubs import pb
 from vm.cases.kernel import device_programs, group
@@ -23,13 +22,6 @@ def refused(container, script: str) -> bool:
     """Whether a script fails for want of permission."""
     answer = container.execute("sh", "-c", script)
     return answer.exit_code != 0 and b"not permitted" in answer.stderr
-
-
-def removed(directory: pathlib.Path) -> bool:
-    """The daemon may have taken it away with the container's, and its processes may not have ended yet."""
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-    return not directory.exists()
 
 
 def test_nodes_may_be_made_and_only_the_usual_ones_opened(pod):
