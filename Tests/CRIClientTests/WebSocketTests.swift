@@ -28,7 +28,7 @@ import Testing
     #expect(connection.chosen == RemoteChannel.closing)
     try await connection.stream.executeThenClose { inbound, _ in
       let silence = Task {
-        try await Task.sleep(for: .seconds(20))
+        try await Task.sleep(for: .seconds(60))
         try await connection.stream.channel.close()
       }
       var frames = inbound.makeAsyncIterator()

@@ -40,7 +40,7 @@ struct ProcessTests {
       }
     }
     var entry = pollfd(fd: process.pidfd.withRawDescriptor { $0 }, events: Int16(POLLIN), revents: 0)
-    #expect(poll(&entry, 1, 10_000) == 1)
+    #expect(poll(&entry, 1, 60_000) == 1)
     #expect(try process.pidfd.reap() != nil)
     return text
   }
@@ -185,7 +185,7 @@ struct ProcessTests {
           let process = try spawnProcess(
             path: "/bin/true", arguments: ["true"], environment: [], descriptors: [], cgroup: nil, newSession: true)
           var entry = pollfd(fd: process.pidfd.withRawDescriptor { $0 }, events: Int16(POLLIN), revents: 0)
-          poll(&entry, 1, 10_000)
+          poll(&entry, 1, 60_000)
           _ = try process.pidfd.reap()
         })
     }

@@ -24,7 +24,7 @@ func served(
   await server.close()
 }
 
-/// A blocking socket, used on threads where that is allowed; every wait ends after ten seconds.
+/// A blocking socket, used on threads where that is allowed; every wait ends after a minute.
 final class TestSocket: Sendable {
   private let descriptor: Int32
   private let queue = DispatchQueue(label: "test socket")
@@ -38,7 +38,7 @@ final class TestSocket: Sendable {
     let port = UInt16(parts[0].split(separator: ":")[1]) ?? 0
     path = "/" + parts[1]
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 60, tv_usec: 0)
     for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
       setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -59,8 +59,9 @@ final class TestSocket: Sendable {
 
   deinit { close(descriptor) }
 
-  /// In network byte order.
+  /// Both in network byte order.
   var localPort: UInt16 { port(of: descriptor, getsockname) }
+  var remotePort: UInt16 { port(of: descriptor, getpeername) }
 
   func end() { shutdown(descriptor, Int32(SHUT_RDWR)) }
 
