@@ -62,9 +62,9 @@ extension KernelTests {
           let family: AddressFamily = to.contains(":") ? .ipv6 : .ipv4
           let server = try await Endpoint.make(b.attachment.namespace, .tcp, port: 80, family: family)
           let isSwitched = shape.addressing == .switched
-          let reached = try await connect(a, to, 80, milliseconds: isSwitched ? 2000 : 100) == 0
+          let reached = try await connect(a, to, 80, milliseconds: isSwitched ? Endpoint.patience : 100) == 0
           #expect(reached == isSwitched)
-          #expect((server.acceptedPeer(milliseconds: isSwitched ? 2000 : 0) != nil) == isSwitched)
+          #expect((server.acceptedPeer(milliseconds: isSwitched ? Endpoint.patience : 0) != nil) == isSwitched)
         }
       }
     }
@@ -90,7 +90,9 @@ extension KernelTests {
       #expect(gateways == Set(shape.blocks.map { $0.contains(":") ? "fe80::1" : "10.244.7.1" }))
     }
 
-    private func connect(_ pod: Pod?, _ to: String, _ port: UInt16, milliseconds: Int32 = 2000) async throws -> Int32 {
+    private func connect(
+      _ pod: Pod?, _ to: String, _ port: UInt16, milliseconds: Int32 = Endpoint.patience
+    ) async throws -> Int32 {
       let family: AddressFamily = to.contains(":") ? .ipv6 : .ipv4
       return try await Endpoint.make(pod?.attachment.namespace, .tcp, family: family)
         .connect(to: to, port, milliseconds: milliseconds)

@@ -14,33 +14,52 @@ extension KernelTests {
     private static let packets = 60
     private static let limits = TrafficOptions(ingressRate: slow, egressRate: slow)
 
-    /// How many of a burst of packets have arrived after 200 ms: also those that this thread comes to later.
-    private func arriving(_ from: Pod, _ to: Pod, _ family: AddressFamily = .ipv4) async throws -> Int {
+    /// How many of a burst of packets arrive, and in what time: those that are waited for, and what comes in the 200 ms
+    /// after them; also what this thread comes to later.
+    private func arriving(
+      _ from: Pod, _ to: Pod, _ family: AddressFamily = .ipv4, atLeast expected: Int
+    ) async throws -> (count: Int, duration: Duration) {
       let server = try await Endpoint.make(to.attachment.namespace, port: 9, family: family)
       let client = try await Endpoint.make(from.attachment.namespace, family: family)
       let address = family == .ipv4 ? to.lease.ipv4 : to.lease.ipv6
       let text = String(repeating: "x", count: 1400)
+      let begin = ContinuousClock.now
       for _ in 0..<Self.packets { _ = client.send(text, to: address ?? "", 9) }
       var count = 0
+      while count < expected, server.receive() != nil { count += 1 }
       let end = ContinuousClock.now + .milliseconds(200)
       while count < Self.packets {
         let isOver = ContinuousClock.now >= end
         if server.receive(milliseconds: isOver ? 0 : 20) != nil { count += 1 } else if isOver { break }
       }
-      return count
+      return (count, ContinuousClock.now - begin)
+    }
+
+    private func allArrive(_ from: Pod, _ to: Pod, _ family: AddressFamily = .ipv4) async throws -> Bool {
+      try await arriving(from, to, family, atLeast: Self.packets).count == Self.packets
+    }
+
+    private func isLimited(_ from: Pod, _ to: Pod, _ family: AddressFamily = .ipv4) async throws -> Bool {
+      for _ in 0..<5 {
+        let (count, duration) = try await arriving(from, to, family, atLeast: 1)
+        if (1..<Self.packets / 2).contains(count) { return true }
+        // In more time than that so many may come; then it is no measurement.
+        if count == 0 || duration < .seconds(2) { return false }
+      }
+      return false
     }
 
     @Test func aLimitHoldsInBothDirections() async throws {
       try await KernelRoom.withNetwork { network in
         let (free, other) = (try await Pod(network), try await Pod(network))
-        #expect(try await arriving(free, other) == Self.packets)
+        #expect(try await allArrive(free, other))
         for family in AddressFamily.allCases {
           let into = try await Pod(network, traffic: TrafficOptions(ingressRate: Self.slow))
           let out = try await Pod(network, traffic: TrafficOptions(egressRate: Self.slow))
-          #expect((1..<Self.packets / 2).contains(try await arriving(free, into, family)))
-          #expect(try await arriving(into, free, family) == Self.packets)
-          #expect((1..<Self.packets / 2).contains(try await arriving(out, free, family)))
-          #expect(try await arriving(free, out, family) == Self.packets)
+          #expect(try await isLimited(free, into, family))
+          #expect(try await allArrive(into, free, family))
+          #expect(try await isLimited(out, free, family))
+          #expect(try await allArrive(free, out, family))
         }
         // An address of another's is still dropped, although its frames came by a detour.
         #expect(try await network.ruleCounters().spoofed.packets == 0)
@@ -60,7 +79,7 @@ extension KernelTests {
           return try socket.links().map(\.name)
         }
         #expect(mine == ["lo", "eth0"])
-        #expect((1..<Self.packets / 2).contains(try await arriving(pod, other)))
+        #expect(try await isLimited(pod, other))
       }
     }
 
@@ -94,7 +113,7 @@ extension KernelTests {
         let second = try await open()
         #expect(second.report.removedLinks == [dead.lease.hostInterface])
         #expect(shapers() == ["i" + pod.lease.hostInterface])
-        #expect((1..<Self.packets / 2).contains(try await arriving(pod, other)))
+        #expect(try await isLimited(pod, other))
         await second.shutdown()
         // Somebody took the shaper: until it is back, nothing of the pod passes.
         let socket = try NetlinkSocket(family: NETLINK_ROUTE)
@@ -102,10 +121,10 @@ extension KernelTests {
         try socket.run { batch throws(NetworkError) in
           try batch.add("remove", "shaper", RouteMessage.delete(index))
         }
-        #expect(try await arriving(pod, other) == 0)
+        #expect(try await arriving(pod, other, atLeast: 0).count == 0)
         let third = try await open()
         #expect(third.report.repairs.map(\.text) == ["bandwidth limit of \(pod.lease.hostInterface)"])
-        #expect((1..<Self.packets / 2).contains(try await arriving(pod, other)))
+        #expect(try await isLimited(pod, other))
         await third.detach(sandbox: pod.id, lease: pod.lease)
         await third.shutdown()
         let fourth = try await PodNetwork.open(

@@ -10,6 +10,9 @@ import Testing
 struct Endpoint: Sendable {
   enum Kind: Sendable { case udp, tcp }
 
+  /// Milliseconds for what is to come, on a loaded machine.
+  static let patience: Int32 = 30_000
+
   let descriptor: SharedFD
 
   /// - Parameters:
@@ -51,7 +54,7 @@ struct Endpoint: Sendable {
 
   /// Waits for a datagram.
   /// - Returns: its text and the sender's address; nil when none came in time.
-  func receive(milliseconds: Int32 = 2000) -> (text: String, from: String, port: UInt16)? {
+  func receive(milliseconds: Int32 = Endpoint.patience) -> (text: String, from: String, port: UInt16)? {
     var waiting = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
     guard poll(&waiting, 1, milliseconds) == 1 else { return nil }
     var bytes = [UInt8](repeating: 0, count: 2048)
@@ -68,7 +71,7 @@ struct Endpoint: Sendable {
   }
 
   /// Waits for a packet of a raw socket.
-  func receiveBytes(milliseconds: Int32 = 2000) -> [UInt8]? {
+  func receiveBytes(milliseconds: Int32 = Endpoint.patience) -> [UInt8]? {
     var waiting = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
     guard poll(&waiting, 1, milliseconds) == 1 else { return nil }
     var bytes = [UInt8](repeating: 0, count: 2048)
@@ -83,7 +86,7 @@ struct Endpoint: Sendable {
   }
 
   /// - Returns: 0, or the errno that the connection ended with.
-  func connect(to address: String, _ port: UInt16, milliseconds: Int32 = 2000) -> Int32 {
+  func connect(to address: String, _ port: UInt16, milliseconds: Int32 = Endpoint.patience) -> Int32 {
     guard let target = IPAddress(address) else { return EINVAL }
     _ = fcntl(descriptor.raw, F_SETFL, O_NONBLOCK)
     let now = Self.withAddress(target, port) { Glibc.connect(descriptor.raw, $0, $1) }
@@ -98,7 +101,7 @@ struct Endpoint: Sendable {
   }
 
   /// - Returns: the peer's address; nil when nobody came.
-  func acceptedPeer(milliseconds: Int32 = 2000) -> String? {
+  func acceptedPeer(milliseconds: Int32 = Endpoint.patience) -> String? {
     var waiting = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
     guard poll(&waiting, 1, milliseconds) == 1 else { return nil }
     var storage = sockaddr_storage()

@@ -17,8 +17,8 @@ extension KernelTests {
       var text: String
       /// With one bridge at most where it is switched.
       var addressing = NetworkConfiguration.Addressing.routed
-      /// Of an attach: long but where its end is what is looked at.
-      var patience = Duration.seconds(30)
+      /// Of an attach: long but where its end is what is looked at, and there enough for the steps before that end.
+      var patience = Duration.seconds(60)
       var testDescription: String { points }
     }
 
@@ -35,11 +35,11 @@ extension KernelTests {
         text: "add route to ::/0 by fe80::1 to eth0 of the pod: EINVAL (failpoint)"),
       Case(points: "net.attach.host=error:ENOBUFS", kind: "kernel", text: "look at podbr0: ENOBUFS (failpoint)"),
       Case(
-        points: "net.attach.inside=stretch:1100", kind: "timeout",
-        text: "attach: no time left for step \"host\" after 1 s", patience: .seconds(1)),
+        points: "net.attach.inside=stretch:5100", kind: "timeout",
+        text: "attach: no time left for step \"host\" after 5 s", patience: .seconds(5)),
       Case(
-        points: "net.attach.host=stretch:1100", kind: "timeout",
-        text: "attach: no time left for step \"ports\" after 1 s", patience: .seconds(1)),
+        points: "net.attach.host=stretch:5100", kind: "timeout",
+        text: "attach: no time left for step \"ports\" after 5 s", patience: .seconds(5)),
     ])
     func aStepThatFails(one: Case) async throws {
       var configuration = KernelRoom.configuration()

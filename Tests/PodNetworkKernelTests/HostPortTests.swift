@@ -154,7 +154,9 @@ extension KernelTests {
           // Who closes first is left with the connection.
           #expect(listener.acceptedPeer() == "127.0.0.1")
         }()
-        #expect(try KernelRoom.command("ss -Htan state time-wait sport = :8080").contains("127.0.0.1"))
+        try await KernelRoom.eventually("its connection is left") {
+          try KernelRoom.command("ss -Htan state time-wait sport = :8080").contains("127.0.0.1")
+        }
         let pod = try await Pod(network, ports: [Self.web])
         await #expect(throws: TestFailure.self) { _ = try await Endpoint.make(nil, .tcp, port: 8080) }
         await network.detach(sandbox: pod.id, lease: pod.lease)

@@ -38,7 +38,7 @@ enum KernelRoom {
 
   /// Runs `body` with a fresh network, and removes everything afterwards.
   static func withNetwork(
-    _ configuration: NetworkConfiguration = configuration(), patience: Duration = .seconds(10), logger: Logger = logger,
+    _ configuration: NetworkConfiguration = configuration(), patience: Duration = .seconds(60), logger: Logger = logger,
     _ body: (PodNetwork) async throws -> Void
   ) async throws {
     try require()
@@ -92,7 +92,7 @@ enum KernelRoom {
   /// Waits until `condition` holds: asked again every few milliseconds up to the deadline, which is a loaded machine's:
   /// a test of how long something takes measures that.
   static func eventually(
-    within limit: Duration = .seconds(30), _ what: Comment, _ condition: () async throws -> Bool
+    within limit: Duration = .seconds(60), _ what: Comment, _ condition: () async throws -> Bool
   ) async throws {
     let end = ContinuousClock.now + limit
     while try await !condition() {
@@ -112,6 +112,13 @@ extension PodNetwork {
     }
     return found
   }
+}
+
+/// What this process has used of the processors: of a duration the part that nothing else has any in.
+func processorTime() -> Duration {
+  var now = timespec()
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now)
+  return .seconds(now.tv_sec) + .nanoseconds(now.tv_nsec)
 }
 
 struct TestFailure: Error { var text: String }

@@ -125,7 +125,9 @@ extension KernelTests {
       }
     }
 
-    private func connect(_ pod: Pod?, _ to: String, _ port: UInt16, milliseconds: Int32 = 2000) async throws -> Int32 {
+    private func connect(
+      _ pod: Pod?, _ to: String, _ port: UInt16, milliseconds: Int32 = Endpoint.patience
+    ) async throws -> Int32 {
       let family: AddressFamily = to.contains(":") ? .ipv6 : .ipv4
       return try await Endpoint.make(pod?.attachment.namespace, .tcp, family: family)
         .connect(to: to, port, milliseconds: milliseconds)

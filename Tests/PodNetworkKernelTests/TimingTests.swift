@@ -18,7 +18,8 @@ extension KernelTests {
           let begin = ContinuousClock.now
           let missing = count - pods.count
           while pods.count < count { pods.append(try await Pod(network)) }
-          if missing > 0 { print("\(missing) pods attached in \(ContinuousClock.now - begin)") }
+          let duration = ContinuousClock.now - begin
+          if missing > 0 { print("\(missing) pods attached in \(duration), \(network.counters.looks) looks") }
           // What attaching makes the kernel tell must not be taken for somebody else's doing: no look but the one at the
           // start, after our own rules, that of each further block of pairs, whose news may come in two parts, and that
           // of each minute.
