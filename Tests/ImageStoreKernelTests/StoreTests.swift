@@ -5,7 +5,7 @@ import Testing
 
 @testable import ImageStore
 
-@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(10)))
 struct StoreTests {
   typealias Entry = TarBuilder.Entry
 
@@ -198,7 +198,7 @@ struct StoreTests {
     await again.shutdown()
     #expect(StoreFixture.names(fixture.base + "/store/layers") == [])
     #expect(StoreFixture.names(fixture.base + "/store/snapshots") == [])
-    #expect(StoreFixture.names(fixture.base + "/store/tmp") == [])
+    await fixture.expectNoTemporaries()
   }
 
   @Test func restart() async throws {
@@ -216,7 +216,7 @@ struct StoreTests {
     #expect(again.list().first { $0.id == images[0].id } == fixture.store.list().first { $0.id == images[0].id })
     await again.sweeper.drain()
     await again.shutdown()
-    #expect(StoreFixture.names(store + "/tmp") == [])
+    await fixture.expectNoTemporaries()
     #expect(StoreFixture.names(store + "/layers").count == 2)
     #expect(StoreFixture.names(store + "/images").count == 2)
   }

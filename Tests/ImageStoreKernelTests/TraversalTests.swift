@@ -4,7 +4,7 @@ import Testing
 @testable import ImageStore
 
 /// ATTACKS.md I01 and I03: no entry leaves the layer, whatever its names and links say.
-@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(10)))
 struct TraversalTests {
   typealias Entry = TarBuilder.Entry
 

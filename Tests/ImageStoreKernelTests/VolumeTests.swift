@@ -7,7 +7,7 @@ import Testing
 @testable import ImageStore
 
 /// Directories of a container's own for the `VOLUME`s of its image, and images kept for being mounted.
-@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(10)))
 struct VolumeTests {
   private typealias Entry = TarBuilder.Entry
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ImageStore
 
-@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: isKernelTestWanted(), "SWIFTLET_KERNEL_TESTS is not 1"), .timeLimit(.minutes(10)))
 struct WhiteoutTests {
   typealias Entry = TarBuilder.Entry
 
@@ -108,11 +108,10 @@ struct WhiteoutTests {
     let blob = try fixture.blob(tar)
     let layers = ImageLayer.chain(of: [ContentDigest(of: base), ContentDigest(of: tar)])
     try await fixture.unpack([base])
-    let elapsed = try await ContinuousClock().measure {
-      try await fixture.store.unpack(layers[1], above: [layers[0].chainID], from: blob)
-    }
+    let begin = processorTime()
+    try await fixture.store.unpack(layers[1], above: [layers[0].chainID], from: blob)
     // Seconds for a debug build; what counts is that it is not hours.
-    #expect(elapsed < .seconds(60), "\(elapsed)")
+    #expect(processorTime() - begin < .seconds(60))
     #expect(try merged(fixture, layers.map { fixture.store.directory.diff($0.chainID) }).contains("o"))
   }
 

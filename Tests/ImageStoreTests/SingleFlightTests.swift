@@ -3,7 +3,7 @@ import Testing
 
 @testable import ImageStore
 
-@Suite(.timeLimit(.minutes(1))) struct SingleFlightTests {
+@Suite(.timeLimit(.minutes(5))) struct SingleFlightTests {
   /// Opened by the test; what waits goes on then.
   final class Gate: Sendable {
     private let stream: AsyncStream<Void>

@@ -133,10 +133,10 @@ struct CgroupKernelTests {
       var byte: UInt8 = 0
       #expect(Glibc.read(ends[0], &byte, 1) == 1)
       for end in ends { close(end) }
-      try scratch.cgroup.kill(deadline: .seconds(20))
+      try scratch.cgroup.kill(deadline: .seconds(60))
       #expect(try waitForEnd(bomb) != nil)
       // Orphans are the machine's first process's to reap.
-      try scratch.cgroup.remove(deadline: .seconds(20))
+      try scratch.cgroup.remove(deadline: .seconds(60))
       #expect(try scratch.cgroup.processes().isEmpty)
     }
   }

@@ -44,7 +44,7 @@ struct LoadedProfileTests {
     }
     close(ends[0])
     var entry = pollfd(fd: process.pidfd.withRawDescriptor { $0 }, events: Int16(POLLIN), revents: 0)
-    #expect(poll(&entry, 1, 20_000) == 1)
+    #expect(poll(&entry, 1, 60_000) == 1)
     #expect(try process.pidfd.reap() == .exited(code: 0), "\(text)")
     var results: [String: String] = [:]
     for line in text.split(separator: "\n") {
