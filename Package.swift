@@ -127,7 +127,7 @@ let package = Package(
       ],
       swiftSettings: house),
     .target(
-      name: "ShimProtocol", dependencies: ["CLinux", "RuntimeModel", protobuf], swiftSettings: house),
+      name: "ShimProtocol", dependencies: ["CLinux", "LinuxSystem", "RuntimeModel", protobuf], swiftSettings: house),
     .target(name: "CRIProtocol", dependencies: [protobuf, grpcCore, grpcProtobuf]),
     .target(
       name: "CRIServer",

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -45,6 +46,8 @@ int clinux_host_reap(int pidfd, int *code, int *status) {
 }
 
 int clinux_host_o_path(void) { return O_PATH; }
+
+void clinux_host_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 const char *clinux_host_error_name(int error) { return strerrorname_np(error); }
 

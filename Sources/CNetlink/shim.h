@@ -5,7 +5,6 @@
 // The C library first: linux/libc-compat.h then leaves out what both define.
 #include <net/if.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -44,7 +43,6 @@
 extern const char *strerrorname_np(int number);
 extern int setns(int descriptor, int type);
 extern int unshare(int flags);
-extern int pthread_setname_np(pthread_t thread, const char *name);
 
 /// Name of an errno (strerrorname_np(3)), or NULL.
 static inline const char *cnetlink_errno_name(int number) { return strerrorname_np(number); }
@@ -57,6 +55,3 @@ static inline int cnetlink_enter_network(int descriptor) { return setns(descript
 
 /// A nonblocking eventfd(2), closed on exec; -1 with errno on failure.
 static inline int cnetlink_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
-
-/// Names the calling thread for people (pthread_setname_np(3)): at most 15 characters.
-static inline void cnetlink_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

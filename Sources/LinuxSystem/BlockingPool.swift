@@ -1,6 +1,5 @@
 internal import Glibc
 internal import Synchronization
-internal import SystemPackage
 
 /// A fixed number of OS threads for system calls that block, so that the cooperative pool never does.
 ///
@@ -67,7 +66,7 @@ private final class Queue: Sendable {
     }
     if needsThread {
       do throws(SystemCallError) {
-        try startThread { [self] in serve() }
+        try startThread(named: "calls") { [self] in serve() }
       } catch {
         // Those that run take the work. Without any the caller's thread does, slow as that is, rather than nobody.
         let isAlone = state.withLock { state in
@@ -134,31 +133,4 @@ private final class Semaphore: @unchecked Sendable {
       precondition(errno == EINTR, "sem_wait: errno \(errno)")
     }
   }
-}
-
-/// Starts a detached thread with every signal blocked: signals are for the threads that ask for them.
-/// - Throws: EAGAIN where a limit on threads is reached; nothing is called then.
-func startThread(_ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
-  final class Box {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
-  var all = sigset_t()
-  var before = sigset_t()
-  sigfillset(&all)
-  pthread_sigmask(SIG_SETMASK, &all, &before)
-  defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-  var thread = pthread_t()
-  let box = Unmanaged.passRetained(Box(body))
-  let failed = pthread_create(
-    &thread, nil,
-    { argument in
-      if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
-      return nil
-    }, box.toOpaque())
-  guard failed == 0 else {
-    box.release()
-    throw SystemCallError(call: "pthread_create", errno: Errno(rawValue: failed), subject: "a thread")
-  }
-  pthread_detach(thread)
 }

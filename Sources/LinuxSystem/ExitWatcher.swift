@@ -11,7 +11,7 @@ package final class ExitWatcher: Sendable {
   package init() throws(SystemCallError) {
     let registry = try Registry()
     self.registry = registry
-    try startThread { registry.serve() }
+    try startThread(named: "exits") { registry.serve() }
   }
 
   deinit { registry.end() }

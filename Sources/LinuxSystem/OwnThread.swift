@@ -5,7 +5,7 @@ func onOwnThread<Value: Sendable>(
 ) async throws(SystemCallError) -> Value {
   let result: Result<Value, SystemCallError> = await withCheckedContinuation { continuation in
     do throws(SystemCallError) {
-      try startThread { continuation.resume(returning: Result(catching: body)) }
+      try startThread(named: "own") { continuation.resume(returning: Result(catching: body)) }
     } catch {
       continuation.resume(returning: .failure(error))
     }

@@ -21,6 +21,9 @@ package struct SystemCallError: Error, Sendable, Hashable, CustomStringConvertib
     self.init(call: call, errno: Errno(rawValue: Glibc.errno), subject: subject)
   }
 
+  /// The kernel's number, for rooms that do without Errno.
+  package var number: Int32 { errno.rawValue }
+
   package var description: String { "\(call) \(subject): \(Self.name(of: errno))" }
 
   /// `no such file or directory (ENOENT)`, for messages; without the symbol where it has none.

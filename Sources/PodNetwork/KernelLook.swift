@@ -48,10 +48,13 @@ struct KernelLook: Sendable {
   /// Runs the look on a thread of its own, which is in the process's namespace as every thread of ours is.
   static func take(_ plan: NetworkPlan) async throws(NetworkError) -> KernelLook {
     let result: Result<KernelLook, NetworkError> = await withCheckedContinuation { continuation in
-      let failed = startThread(named: "net-look") {
-        continuation.resume(returning: Result { () throws(NetworkError) in try KernelLook(plan) })
+      do throws(NetworkError) {
+        try startNetworkThread(named: "net-look") {
+          continuation.resume(returning: Result { () throws(NetworkError) in try KernelLook(plan) })
+        }
+      } catch {
+        continuation.resume(returning: .failure(error))
       }
-      if failed != 0 { continuation.resume(returning: .failure(.kernel("start", failed, "thread net-look"))) }
     }
     return try result.get()
   }

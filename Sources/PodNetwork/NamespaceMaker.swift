@@ -37,14 +37,16 @@ final class NamespaceMaker: Sendable {
       return true
     }
     guard mustStart else { return }
-    let failed = startThread(named: "netns") { [self] in
-      while let next = next() {
-        next.receiver(Result { () throws(NetworkError) in try Self.makeHere(next.given) })
+    do throws(NetworkError) {
+      try startNetworkThread(named: "netns") { [self] in
+        while let next = next() {
+          next.receiver(Result { () throws(NetworkError) in try Self.makeHere(next.given) })
+        }
       }
+    } catch {
+      // Another thread may still serve it; if there is none, nobody will.
+      while let next = next() { next.receiver(.failure(error)) }
     }
-    guard failed != 0 else { return }
-    // Another thread may still serve it; if there is none, nobody will.
-    while let next = next() { next.receiver(.failure(.kernel("start", failed, "thread for a network namespace"))) }
   }
 
   /// One that waits, for a thread that counts itself as running; nil ends that thread.

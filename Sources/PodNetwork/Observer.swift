@@ -55,8 +55,7 @@ final class Observer: @unchecked Sendable {
   }
 
   func start(_ owner: Owner) throws(NetworkError) {
-    let failed = startThread(named: "net-observer") { [self] in serve(owner) }
-    guard failed == 0 else { throw .kernel("start", failed, "thread net-observer") }
+    try startNetworkThread(named: "net-observer") { [self] in serve(owner) }
   }
 
   /// Looks anew at the deadline.

@@ -1,37 +1,13 @@
-internal import CNetlink
-internal import Glibc
+internal import LinuxSystem
 internal import Synchronization
 
-/// Starts a detached thread with all signals blocked. It begins in the network namespace of the caller's thread.
-/// - Returns: 0 or an errno (pthread_create(3)).
-func startThread(named name: String, _ body: @escaping @Sendable () -> Void) -> Int32 {
-  final class Box {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+/// As LinuxSystem's `startThread`, with this room's error.
+func startNetworkThread(named name: String, _ body: @escaping @Sendable () -> Void) throws(NetworkError) {
+  do throws(SystemCallError) {
+    try startThread(named: name, body)
+  } catch {
+    throw .kernel("start", error.number, "thread \(name)")
   }
-  var all = sigset_t()
-  var before = sigset_t()
-  sigfillset(&all)
-  pthread_sigmask(SIG_SETMASK, &all, &before)
-  defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-  let box = Unmanaged.passRetained(
-    Box {
-      cnetlink_name_thread(name)
-      body()
-    })
-  var thread = pthread_t()
-  let failed = pthread_create(
-    &thread, nil,
-    { argument in
-      if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body() }
-      return nil
-    }, box.toOpaque())
-  guard failed == 0 else {
-    box.release()
-    return failed
-  }
-  pthread_detach(thread)
-  return 0
 }
 
 /// One thread that carries out one job after another: rtnl is one lock, so more writers would only wait for each other.
@@ -48,8 +24,7 @@ final class SerialThread: Sendable {
   private let signal = Signal()
 
   init(name: String) throws(NetworkError) {
-    let failed = startThread(named: name) { [self] in serve() }
-    guard failed == 0 else { throw .kernel("start", failed, "thread \(name)") }
+    try startNetworkThread(named: name) { [self] in serve() }
   }
 
   /// Carries out `body` after all that was asked before. Cancellation does not skip it.

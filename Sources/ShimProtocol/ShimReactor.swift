@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSystem
 import Synchronization
 
 /// The one thread that receives for every connection to every shim, and keeps their deadlines. Senders write to the
@@ -82,52 +83,15 @@ final class ShimReactor: Sendable {
     }
   }
 
-  /// The thread takes no signals: those are for the daemon's own.
   private func startThread(epoll: Int32, bell: Int32) throws(ConnectionEnd) {
-    let start = ThreadStart(reactor: self, epoll: epoll, bell: bell)
-    let argument = Unmanaged.passRetained(start)
-    var all = sigset_t()
-    var before = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_SETMASK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    var thread = pthread_t()
-    let result = pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument else { return nil }
-        let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
-        start.reactor.run(epoll: start.epoll, bell: start.bell)
-      }, argument.toOpaque())
-    guard result == 0 else {
-      argument.release()
-      throw .failed(call: "pthread_create", errno: result)
+    do throws(SystemCallError) {
+      try LinuxSystem.startThread(named: "shim-io") { [self] in run(epoll: epoll, bell: bell) }
+    } catch {
+      throw .failed(call: error.call, errno: error.number)
     }
-    pthread_detach(thread)
-  }
-
-  private final class ThreadStart: Sendable {
-    let reactor: ShimReactor
-    let epoll: Int32
-    let bell: Int32
-
-    init(reactor: ShimReactor, epoll: Int32, bell: Int32) {
-      self.reactor = reactor
-      self.epoll = epoll
-      self.bell = bell
-    }
-  }
-
-  /// For ps and debuggers; pthread_setname_np(3) is not visible to Swift.
-  private func nameThread() {
-    let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
-    guard file >= 0 else { return }
-    _ = write(file, "shim-io", 7)
-    close(file)
   }
 
   private func run(epoll: Int32, bell: Int32) -> Never {
-    nameThread()
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
     var reports = [clinux_epoll_report](repeating: clinux_epoll_report(), count: 64)
     while true {

@@ -68,12 +68,16 @@ enum KernelRoom {
     _ namespace: SharedFD, _ body: @escaping @Sendable () throws -> Value
   ) async throws -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      _ = startThread(named: "test-inside") {
-        guard cnetlink_enter_network(namespace.raw) == 0 else {
-          continuation.resume(returning: .failure(TestFailure(text: "setns: errno \(errno)")))
-          return
+      do {
+        try startThread(named: "test-inside") {
+          guard cnetlink_enter_network(namespace.raw) == 0 else {
+            continuation.resume(returning: .failure(TestFailure(text: "setns: errno \(errno)")))
+            return
+          }
+          continuation.resume(returning: Result { try body() })
         }
-        continuation.resume(returning: Result { try body() })
+      } catch {
+        continuation.resume(returning: .failure(error))
       }
     }
     return try result.get()

@@ -24,6 +24,9 @@ int clinux_host_o_path(void);
 // `ENOENT` for 2; a null pointer for a number without a name.
 const char *clinux_host_error_name(int error);
 
+// Names the calling thread for people (pthread_setname_np(3)): at most 15 bytes.
+void clinux_host_name_thread(const char *name);
+
 // eventfd(2), close-on-exec. A descriptor, or -errno.
 int clinux_host_eventfd(void);
 

@@ -35,8 +35,7 @@ final class PeerWatch: @unchecked Sendable {
   func start(
     interest: @escaping @Sendable () -> Interest?, _ compare: @escaping @Sendable () -> Void
   ) throws(NetworkError) {
-    let failed = startThread(named: "net-peers") { [self] in serve(interest, compare) }
-    guard failed == 0 else { throw .kernel("start", failed, "thread net-peers") }
+    try startNetworkThread(named: "net-peers") { [self] in serve(interest, compare) }
   }
 
   /// Makes the thread ask for its interest anew.
