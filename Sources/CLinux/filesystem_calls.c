@@ -2,22 +2,13 @@
 #include "filesystem_calls.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 static long result(long value) { return value < 0 ? -errno : value; }
-
-int clinux_fs_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
-  struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
-  return (int)result(syscall(SYS_openat2, directory, path, &how, sizeof how));
-}
 
 int clinux_fs_fsetxattr(int descriptor, const char *name, const void *value, size_t size) {
   return (int)result(fsetxattr(descriptor, name, value, size, 0));
@@ -32,10 +23,6 @@ ssize_t clinux_fs_fgetxattr(int descriptor, const char *name, void *value, size_
 }
 
 int clinux_fs_syncfs(int descriptor) { return (int)result(syncfs(descriptor)); }
-
-int clinux_fs_rename_no_replace(int from_directory, const char *from, int to_directory, const char *to) {
-  return (int)result(renameat2(from_directory, from, to_directory, to, RENAME_NOREPLACE));
-}
 
 int clinux_fs_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, uint32_t minor) {
   return (int)result(mknodat(directory, name, mode, makedev(major, minor)));

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
@@ -25,8 +24,7 @@
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
 int clinux_host_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
-  struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-  return result(syscall(SYS_openat2, directory, path, &how, sizeof how));
+  return clinux_openat2(directory, path, flags, mode, resolve);
 }
 
 int clinux_host_pidfd_open(pid_t pid, unsigned int flags) { return result(syscall(SYS_pidfd_open, pid, flags)); }

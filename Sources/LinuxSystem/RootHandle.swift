@@ -26,7 +26,6 @@ package struct RootHandle: ~Copyable, Sendable {
 
     package var isDirectory: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFDIR) }
     package var isRegularFile: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFREG) }
-    package var isSymbolicLink: Bool { mode & UInt32(Glibc.S_IFMT) == UInt32(Glibc.S_IFLNK) }
 
     package init(descriptor raw: Int32, subject: String) throws(SystemCallError) {
       var status = Glibc.stat()
@@ -70,7 +69,7 @@ package struct RootHandle: ~Copyable, Sendable {
   ) throws(SystemCallError) -> OwnedFD {
     let subject = subject(path)
     let relative = try Self.relative(path, subject)
-    let resolve = Resolve.inRoot | Resolve.noMagicLinks | (followsLinks ? 0 : Resolve.noLinks)
+    let resolve: Resolve = followsLinks ? [.inRoot, .noMagicLinks] : [.inRoot, .noMagicLinks, .noLinks]
     return try root.withRawDescriptor { (raw) throws(SystemCallError) in
       OwnedFD(owning: try openAt2(raw, relative, flags, mode, resolve, subject))
     }
@@ -174,8 +173,7 @@ package struct RootHandle: ~Copyable, Sendable {
     try parent.withRawDescriptor { (raw) throws(SystemCallError) in
       let isNew = mkdirat(raw, name, 0o700) == 0
       if !isNew, errno != EEXIST { throw SystemCallError(call: "mkdir", subject: subject) }
-      let resolve = Resolve.beneath | Resolve.noLinks
-      let made = OwnedFD(owning: try openAt2(raw, name, O_RDONLY | O_DIRECTORY, 0, resolve, subject))
+      let made = OwnedFD(owning: try openAt2(raw, name, O_RDONLY | O_DIRECTORY, 0, [.beneath, .noLinks], subject))
       if isNew {
         try made.withRawDescriptor { (raw) throws(SystemCallError) in
           _ = try checked("fchmod", subject) { fchmod(raw, mode) }
@@ -191,32 +189,5 @@ package struct RootHandle: ~Copyable, Sendable {
       throw SystemCallError(call: "openat2", errno: .invalidArgument, subject: "\(subject): has a zero byte")
     }
     return path.isEmpty ? "." : path
-  }
-}
-
-/// `resolve` of openat2(2), as in linux/openat2.h.
-enum Resolve {
-  static let noMounts: UInt64 = 0x01
-  static let noMagicLinks: UInt64 = 0x02
-  static let noLinks: UInt64 = 0x04
-  static let beneath: UInt64 = 0x08
-  static let inRoot: UInt64 = 0x10
-}
-
-/// openat2(2) with O_CLOEXEC; again when a rename elsewhere made the kernel unsure (EAGAIN), a few times.
-func openAt2(
-  _ directory: Int32, _ path: UnsafePointer<CChar>, _ flags: Int32, _ mode: UInt32, _ resolve: UInt64, _ subject: String
-) throws(SystemCallError) -> Int32 {
-  let flags = UInt64(UInt32(bitPattern: flags | O_CLOEXEC))
-  var attempts = 0
-  while true {
-    do {
-      return try checkedResult("openat2", subject) {
-        clinux_host_openat2(directory, path, flags, UInt64(mode), resolve)
-      }
-    } catch {
-      attempts += 1
-      guard error.errno == .resourceTemporarilyUnavailable, attempts < 100 else { throw error }
-    }
   }
 }

@@ -133,8 +133,8 @@ enum TreeRemoval {
     let result = directory.withRawDescriptor { raw in
       withCName(name) { pointer -> Result<Int32, SystemCallError> in
         Result { () throws(SystemCallError) in
-          let resolve = Resolve.beneath | Resolve.noLinks | Resolve.noMounts
-          return try openAt2(raw, pointer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, resolve, text)
+          try openAt2(
+            raw, pointer, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, [.beneath, .noLinks, .noMounts], text)
         }
       }
     }
@@ -146,7 +146,7 @@ enum TreeRemoval {
     from directory: borrowing OwnedFD, to level: Level, _ subject: String
   ) throws(SystemCallError) -> OwnedFD {
     let above = try directory.withRawDescriptor { (raw) throws(SystemCallError) in
-      OwnedFD(owning: try openAt2(raw, "..", O_RDONLY | O_DIRECTORY, 0, Resolve.noMagicLinks, subject))
+      OwnedFD(owning: try openAt2(raw, "..", O_RDONLY | O_DIRECTORY, 0, .noMagicLinks, subject))
     }
     let found = try self.level(of: above, names: [], subject)
     guard found.device == level.device, found.inode == level.inode else {

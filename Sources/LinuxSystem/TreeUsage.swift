@@ -112,7 +112,7 @@ private struct TreeCount {
   /// One directory. A path is resolved anew each time, beneath where it begins: what is moved meanwhile is not followed.
   private mutating func walk(_ directory: Pending) {
     let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK
-    let bounds = Resolve.beneath | Resolve.noLinks | Resolve.noMounts
+    let bounds: Resolve = [.beneath, .noLinks, .noMounts]
     let raw: Int32
     do {
       raw = try openAt2(bases[directory.base], directory.path, flags, 0, bounds, "tree")

@@ -7,9 +7,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// openat2(2).
-int clinux_fs_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
-
 // fsetxattr(2), flistxattr(2), fgetxattr(2).
 int clinux_fs_fsetxattr(int descriptor, const char *name, const void *value, size_t size);
 ssize_t clinux_fs_flistxattr(int descriptor, char *list, size_t size);
@@ -17,9 +14,6 @@ ssize_t clinux_fs_fgetxattr(int descriptor, const char *name, void *value, size_
 
 // syncfs(2).
 int clinux_fs_syncfs(int descriptor);
-
-// renameat2(2) with RENAME_NOREPLACE.
-int clinux_fs_rename_no_replace(int from_directory, const char *from, int to_directory, const char *to);
 
 // mknodat(2); the device number is made of its parts here (makedev(3)).
 int clinux_fs_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, uint32_t minor);

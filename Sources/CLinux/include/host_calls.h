@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// openat2(2). A descriptor, or -errno.
+// openat2(2). `flags` gets O_CLOEXEC. A descriptor, or -errno.
 int clinux_host_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 
 // pidfd_open(2); the descriptor is close-on-exec. A descriptor, or -errno.

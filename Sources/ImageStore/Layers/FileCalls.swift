@@ -31,25 +31,9 @@ func withCString<R>(_ bytes: some Collection<UInt8>, _ body: (UnsafePointer<CCha
   }
 }
 
-/// What of open(2) and openat2(2) Swift's Glibc module leaves out (linux/openat2.h, asm-generic/fcntl.h).
-enum OpenFlag {
-  static let path: Int32 = 0o10_000_000
-  static let directory = O_DIRECTORY
-  static let noFollow = O_NOFOLLOW
-}
-
-/// How openat2(2) may resolve a path.
-struct Resolve: OptionSet {
-  let rawValue: UInt64
-
-  static let noCrossDevice = Resolve(rawValue: 0x01)
-  static let noMagicLinks = Resolve(rawValue: 0x02)
-  static let noSymlinks = Resolve(rawValue: 0x04)
-  static let beneath = Resolve(rawValue: 0x08)
-  static let inRoot = Resolve(rawValue: 0x10)
-
+extension Resolve {
   /// For paths of our own making: nothing but directories on the way.
-  static let plain: Resolve = [.beneath, .noSymlinks, .noMagicLinks, .noCrossDevice]
+  static let plain: Resolve = [.beneath, .noLinks, .noMagicLinks, .noMounts]
 }
 
 /// openat2(2).
@@ -61,7 +45,7 @@ func openAt(
 ) -> Result<SharedFD, Failure> {
   let name: any Collection<UInt8> = path.isEmpty ? Array(".".utf8) : path
   let descriptor = withCString(Array(name)) {
-    clinux_fs_openat2(directory.raw, $0, UInt64(UInt32(bitPattern: flags)), UInt64(mode), resolve.rawValue)
+    clinux_host_openat2(directory.raw, $0, UInt64(UInt32(bitPattern: flags)), UInt64(mode), resolve.rawValue)
   }
   return descriptor < 0 ? .failure(Failure(errno: -descriptor)) : .success(SharedFD(owning: descriptor))
 }

@@ -94,7 +94,7 @@ struct LayerTree {
   func below(_ path: EntryPath) throws(ImageError) -> SharedFD? {
     guard let lower, !isHidden(path) else { return nil }
     let flags = OpenFlag.path | O_NOFOLLOW
-    switch openAt(lower, path.bytes, flags, resolve: [.beneath, .noSymlinks, .noMagicLinks, .noCrossDevice]) {
+    switch openAt(lower, path.bytes, flags) {
     case .success(let file): return file
     case .failure(let failure):
       if [ENOENT, ENOTDIR, ELOOP].contains(failure.errno) { return nil }

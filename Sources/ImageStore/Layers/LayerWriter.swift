@@ -287,7 +287,7 @@ extension LayerWriter {
     var file: SharedFD?
     try create("create", path, in: parent) { name in
       let flags = UInt64(UInt32(bitPattern: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW))
-      let descriptor = clinux_fs_openat2(parent.file.raw, name, flags, 0o600, Resolve.plain.rawValue)
+      let descriptor = clinux_host_openat2(parent.file.raw, name, flags, 0o600, Resolve.plain.rawValue)
       if descriptor >= 0 { file = SharedFD(owning: descriptor) }
       return min(0, descriptor) * -1
     }
