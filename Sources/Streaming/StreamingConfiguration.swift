@@ -7,7 +7,7 @@ package struct StreamingConfiguration: Sendable {
   /// How long a URL is good for.
   var tokenLife = Duration.seconds(60)
   var pendingTokens = 1000
-  /// Conversations at the same time.
+  /// Sessions at the same time.
   var connections = 512
   /// Connections at the same time that have not told yet what they want.
   var strangers = 128

@@ -11,7 +11,7 @@ package final class StreamingServer: Sendable {
   private struct Listener: Sendable {
     var group: MultiThreadedEventLoopGroup
     var channel: any Channel
-    var conversations: Conversations
+    var sessions: StreamingSessions
     /// `127.0.0.1:40000`
     var authority: String
   }
@@ -43,7 +43,7 @@ package final class StreamingServer: Sendable {
     return "http://\(authority)/\(target.kind.rawValue)/\(try tokens.issue(target))"
   }
 
-  /// Ends all conversations; what runs in containers goes on.
+  /// Ends all sessions; what runs in containers goes on.
   package func close() async {
     let task = phase.withLock { phase -> Task<Listener, any Error>? in
       defer { phase = .closed }
@@ -52,7 +52,7 @@ package final class StreamingServer: Sendable {
     }
     guard let listener = try? await task?.value else { return }
     try? await listener.channel.close().get()
-    await listener.conversations.close()
+    await listener.sessions.close()
     try? await listener.group.shutdownGracefully()
   }
 
@@ -81,20 +81,20 @@ package final class StreamingServer: Sendable {
   private func listen() async throws -> Listener {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     do {
-      let conversations = Conversations(configuration, Descriptors(group: group), exits, logger: logger)
-      let channel = try await bootstrap(group, conversations)
+      let sessions = StreamingSessions(configuration, Descriptors(group: group), exits, logger: logger)
+      let channel = try await bootstrap(group, sessions)
         .bind(to: try SocketAddress(ipAddress: configuration.address, port: Int(configuration.port))).get()
       let host = configuration.address.contains(":") ? "[\(configuration.address)]" : configuration.address
       let authority = "\(host):\(channel.localAddress?.port ?? 0)"
       logger.info("streaming", metadata: ["address": "\(authority)"])
-      return Listener(group: group, channel: channel, conversations: conversations, authority: authority)
+      return Listener(group: group, channel: channel, sessions: sessions, authority: authority)
     } catch {
       try? await group.shutdownGracefully()
       throw error
     }
   }
 
-  private func bootstrap(_ group: MultiThreadedEventLoopGroup, _ conversations: Conversations) -> ServerBootstrap {
+  private func bootstrap(_ group: MultiThreadedEventLoopGroup, _ sessions: StreamingSessions) -> ServerBootstrap {
     let gate = Gate(tokens: tokens)
     let crowd = Crowd(strangers: configuration.strangers, guests: configuration.connections)
     return ServerBootstrap(group: group).serverChannelOption(.backlog, value: 128)
@@ -112,7 +112,7 @@ package final class StreamingServer: Sendable {
           try pipeline.addHandler(HTTPResponseEncoder())
           try pipeline.addHandler(
             ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)))
-          try pipeline.addHandler(UpgradeHandler(gate: gate, crowd: crowd, begin: conversations.begin))
+          try pipeline.addHandler(UpgradeHandler(gate: gate, crowd: crowd, begin: sessions.begin))
         }
       }
   }

@@ -196,7 +196,7 @@ import Testing
     var now = linger(l_onoff: 1, l_linger: 0)
     setsockopt(theirs, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
     close(theirs)
-    await #expect(throws: (any Error).self) { try await converse(channel, stream) }
+    await #expect(throws: (any Error).self) { try await relay(channel, stream) }
     #expect(sent.withLock { $0 } == [9])
     #expect(ended.withLock { $0 })
     try await group.shutdownGracefully()

@@ -38,7 +38,7 @@ struct GateTests {
     if case .refused(let status, _, _) = admission { status.code } else { 101 }
   }
 
-  private func conversation(_ admission: Admission) -> String {
+  private func upgrade(_ admission: Admission) -> String {
     switch admission {
     case .accepted(_, .spdy(let name, _)): "spdy \(name)"
     case .accepted(_, .webSocket(let name, _)): "webSocket \(name)"
@@ -77,7 +77,7 @@ struct GateTests {
       (.portForward, Self.webSocket("SPDY/3.1+portforward.k8s.io"), "webSocket SPDY/3.1+portforward.k8s.io"),
       (.portForward, Self.webSocket(), "403"),
     ]
-    for (kind, headers, expected) in rows { #expect(conversation(try admit(headers, kind: kind)) == expected) }
+    for (kind, headers, expected) in rows { #expect(upgrade(try admit(headers, kind: kind)) == expected) }
     guard case .refused(_, let headers, _) = try admit(Self.spdy("v9.channel.k8s.io")) else { return }
     #expect(headers["X-Accepted-Stream-Protocol-Versions"].count == 4)
   }

@@ -72,7 +72,7 @@ import Testing
     }
   }
 
-  @Test func `one conversation too many is refused in words`() async throws {
+  @Test func `one session too many is refused in words`() async throws {
     try await served({ $0.connections = 1 }) { server in
       let first = try await SPDYTestClient(url: try await server.url(for: .exec(FakeProcess())))
       let url = try await server.url(for: .exec(FakeProcess()))

@@ -99,7 +99,7 @@ struct PortForwarder: Sendable {
         client.forget(data.id)
         client.forget(error.id)
       }
-      let talk = Task { try await converse(local, data) }
+      let talk = Task { try await relay(local, data) }
       let result = await withTaskCancellationHandler {
         await talk.result
       } onCancel: {

@@ -43,7 +43,7 @@ struct CommandSession: Sendable {
     if !process.selection.tty { resize.close() }
     let outcome: CommandOutcome
     do {
-      outcome = .exited(try await converse(try await process.start()))
+      outcome = .exited(try await relay(try await process.start()))
     } catch {
       try Task.checkCancellation()
       outcome = .failed("\(error)")
@@ -53,7 +53,7 @@ struct CommandSession: Sendable {
     try await client.finish(outcome)
   }
 
-  private func converse(_ streams: consuming ProcessStreams) async throws -> Int32 {
+  private func relay(_ streams: consuming ProcessStreams) async throws -> Int32 {
     // Each task begins in any case, and takes its descriptor over.
     let (input, output, errors) = streams.release()
     let quiet = Quiet()

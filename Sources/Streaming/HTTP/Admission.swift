@@ -6,11 +6,11 @@ import NIOHTTP1
 enum Admission: Sendable {
   /// - Parameter text: for a person.
   case refused(HTTPResponseStatus, HTTPHeaders = [:], text: String)
-  case accepted(HTTPHeaders, Conversation)
+  case accepted(HTTPHeaders, Upgrade)
 }
 
 /// What is spoken after the 101.
-enum Conversation: Sendable {
+enum Upgrade: Sendable {
   /// With the sub-protocol's name.
   case spdy(String, StreamTarget)
   case webSocket(String, StreamTarget)

@@ -3,7 +3,7 @@ import NIOHTTP1
 import SPDY
 
 /// The one request of a connection: refuses it and closes, or answers 101, takes HTTP out of the pipeline and lets the
-/// conversation begin, with what came behind the request as its first bytes.
+/// session begin, with what came behind the request as its first bytes.
 final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = ByteBuffer
@@ -13,17 +13,17 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
     case waiting
     case head(HTTPRequestHead)
     case refused
-    /// What comes is kept for the conversation.
-    case upgrading(Conversation, [ByteBuffer])
+    /// What comes is kept for the session.
+    case upgrading(Upgrade, [ByteBuffer])
   }
 
   private var phase = Phase.waiting
   private let gate: Gate
   private let crowd: Crowd
-  /// Called on the event loop; adds what the conversation needs to the pipeline.
-  private let begin: (Conversation, any Channel) throws -> Void
+  /// Called on the event loop; adds what the session needs to the pipeline.
+  private let begin: (Upgrade, any Channel) throws -> Void
 
-  init(gate: Gate, crowd: Crowd, begin: @escaping (Conversation, any Channel) throws -> Void) {
+  init(gate: Gate, crowd: Crowd, begin: @escaping (Upgrade, any Channel) throws -> Void) {
     self.gate = gate
     self.crowd = crowd
     self.begin = begin
@@ -31,14 +31,14 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch phase {
-    case .upgrading(let conversation, var kept):
+    case .upgrading(let upgrade, var kept):
       // The decoder and `Gate` may differ on what asks for an upgrade: then it reads on, and finds another request.
       guard let bytes = context.channel._channelCore.tryUnwrapData(data, as: ByteBuffer.self) else {
         phase = .refused
         return context.close(promise: nil)
       }
       kept.append(bytes)
-      phase = .upgrading(conversation, kept)
+      phase = .upgrading(upgrade, kept)
     case .refused:
       break
     case .waiting:
@@ -59,15 +59,15 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
     case .refused(let status, let headers, let text):
       phase = .refused
       refuse(context, status, headers, text)
-    case .accepted(let headers, let conversation):
+    case .accepted(let headers, let upgrade):
       guard crowd.welcome(context.channel) else {
         phase = .refused
         return refuse(context, .serviceUnavailable, [:], "too many streaming connections are open")
       }
-      phase = .upgrading(conversation, [])
+      phase = .upgrading(upgrade, [])
       let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
       context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
-      upgrade(context)
+      leaveHTTP(context)
     }
   }
 
@@ -87,7 +87,7 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
   }
 
   /// The decoder goes last, and only after this call: it hands on what it has kept.
-  private func upgrade(_ context: ChannelHandlerContext) {
+  private func leaveHTTP(_ context: ChannelHandlerContext) {
     let pipeline = context.pipeline.syncOperations
     do {
       let gone = [
@@ -97,20 +97,20 @@ final class UpgradeHandler: ChannelInboundHandler, RemovableChannelHandler {
           context: try pipeline.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)),
       ]
       EventLoopFuture.andAllSucceed(gone, on: context.eventLoop).assumeIsolated().whenComplete { result in
-        self.converse(context, result)
+        self.beginSession(context, result)
       }
     } catch {
       context.close(promise: nil)
     }
   }
 
-  private func converse(_ context: ChannelHandlerContext, _ result: Result<Void, any Error>) {
-    guard case .upgrading(let conversation, _) = phase, context.channel.isActive else {
+  private func beginSession(_ context: ChannelHandlerContext, _ result: Result<Void, any Error>) {
+    guard case .upgrading(let upgrade, _) = phase, context.channel.isActive else {
       return context.close(promise: nil)
     }
     do {
       try result.get()
-      try begin(conversation, context.channel)
+      try begin(upgrade, context.channel)
       context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     } catch {
       context.close(promise: nil)

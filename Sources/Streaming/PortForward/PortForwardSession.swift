@@ -144,7 +144,7 @@ final class PortForwardSession: Sendable {
       return
     }
     // There are clients that end their half only when they know that there was no error.
-    try? await converse(channel, data, cutIsReset: true) { try await error.finish() }
+    try? await relay(channel, data, cutIsReset: true) { try await error.finish() }
     try? await error.finish()
   }
 

@@ -3,7 +3,7 @@ import SPDY
 
 /// One connection from its 101 to its end: a reader that takes what the client sends, and where there is one a session
 /// that answers. Whatever ends first, the connection closes, and with it everything that waits on it.
-struct Exchange: Sendable {
+struct UpgradedConnection: Sendable {
   let outlet: Outlet
   let configuration: StreamingConfiguration
 

@@ -23,7 +23,7 @@ extension Channel {
 ///   - cutIsReset: whether the socket's other side sees a reset where it did not get all, and no end that looks like one.
 ///   - socketEnded: done once nothing more comes from the socket.
 /// - Throws: ``StreamIsReset``; what either connection fails with.
-package func converse(
+package func relay(
   _ channel: NIOAsyncChannel<ByteBuffer, Never>, _ data: SPDYStream, cutIsReset: Bool = false,
   socketEnded: @escaping @Sendable () async throws -> Void = {}
 ) async throws {

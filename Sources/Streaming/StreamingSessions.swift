@@ -5,8 +5,8 @@ import NIOWebSocket
 import SPDY
 import Synchronization
 
-/// What is said on connections after their 101, each in a task of its own that ends with the connection.
-final class Conversations: Sendable {
+/// The sessions on upgraded connections, each in a task of its own that ends with its connection.
+final class StreamingSessions: Sendable {
   private struct State {
     var tasks: [UInt64: Task<Void, Never>] = [:]
     /// Those of commands and attachments.
@@ -30,18 +30,18 @@ final class Conversations: Sendable {
     self.logger = logger
   }
 
-  /// Adds what the conversation needs to the channel's pipeline, and begins it. On the channel's event loop.
-  func begin(_ conversation: Conversation, _ channel: any Channel) throws {
-    let exchange = Exchange(outlet: Outlet(channel), configuration: configuration)
-    switch conversation {
+  /// Adds what the session needs to the channel's pipeline, and begins it. On the channel's event loop.
+  func begin(_ upgrade: Upgrade, _ channel: any Channel) throws {
+    let upgraded = UpgradedConnection(outlet: Outlet(channel), configuration: configuration)
+    switch upgrade {
     case .spdy(let name, let target):
       let reading = try Descriptors.wrap(channel)
       start(isCommand: target.kind != .portForward) {
         try await reading.executeThenClose { inbound in
           switch target {
-          case .portForward(let connector): try await self.forward(exchange, inbound, connector)
+          case .portForward(let connector): try await self.forward(upgraded, inbound, connector)
           case .exec(let process), .attach(let process):
-            try await self.command(exchange, inbound, process, SPDYDialect(name))
+            try await self.command(upgraded, inbound, process, SPDYDialect(name))
           }
         }
       }
@@ -49,11 +49,11 @@ final class Conversations: Sendable {
       let frames = try WebSocketPipeline.add(to: channel)
       start(isCommand: target.kind != .portForward) {
         try await frames.executeThenClose { inbound in
-          let writer = WebSocketWriter(outlet: exchange.outlet)
+          let writer = WebSocketWriter(outlet: upgraded.outlet)
           switch target {
-          case .portForward(let connector): try await self.forward(exchange, inbound, writer, connector)
+          case .portForward(let connector): try await self.forward(upgraded, inbound, writer, connector)
           case .exec(let process), .attach(let process):
-            try await self.command(exchange, inbound, writer, process, WebSocketDialect(name))
+            try await self.command(upgraded, inbound, writer, process, WebSocketDialect(name))
           }
         }
       }
@@ -113,19 +113,19 @@ final class Conversations: Sendable {
 }
 
 // SPDY.
-extension Conversations {
+extension StreamingSessions {
   private func command(
-    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ process: any StreamedProcess,
+    _ upgraded: UpgradedConnection, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ process: any StreamedProcess,
     _ dialect: SPDYDialect
   ) async throws {
-    let connection = SPDYConnection { [outlet = exchange.outlet] in try await outlet.send($0) }
+    let connection = SPDYConnection { [outlet = upgraded.outlet] in try await outlet.send($0) }
     let roles = SPDYRoles(process.selection, dialect: dialect)
     let stdinIsDone = Once()
-    try await exchange.run(
+    try await upgraded.run(
       reader: {
         var iterator = inbound.makeAsyncIterator()
         try await connection.run {
-          exchange.outlet.idle.touch()
+          upgraded.outlet.idle.touch()
           return try await iterator.next()
         } accept: { stream, headers in
           roles.add(stream, headers)
@@ -141,16 +141,16 @@ extension Conversations {
   }
 
   private func forward(
-    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ connector: any PortConnector
+    _ upgraded: UpgradedConnection, _ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, _ connector: any PortConnector
   ) async throws {
-    let connection = SPDYConnection { [outlet = exchange.outlet] in try await outlet.send($0) }
+    let connection = SPDYConnection { [outlet = upgraded.outlet] in try await outlet.send($0) }
     let session = PortForwardSession(
       connector: connector, descriptors: descriptors, reserve: reserve, configuration: configuration)
-    try await exchange.run(
+    try await upgraded.run(
       reader: {
         var iterator = inbound.makeAsyncIterator()
         try await session.run(connection) {
-          exchange.outlet.idle.touch()
+          upgraded.outlet.idle.touch()
           return try await iterator.next()
         }
       }, ended: connector.ended)
@@ -158,16 +158,16 @@ extension Conversations {
 }
 
 // WebSocket.
-extension Conversations {
+extension StreamingSessions {
   private func command(
-    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
+    _ upgraded: UpgradedConnection, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
     _ process: any StreamedProcess, _ dialect: WebSocketDialect
   ) async throws {
     let client = WebSocketCommandClient(writer: writer, dialect: dialect, selection: process.selection)
     let input = WebSocketInput(dialect: dialect, stdin: Inbox(), resize: Inbox())
     let stdinIsDone = Once()
     try await client.greet()
-    try await exchange.run(
+    try await upgraded.run(
       reader: {
         try await writer.blaming {
           var messages = WebSocketMessages(inbound, writer)
@@ -181,13 +181,13 @@ extension Conversations {
 
   /// A SPDY connection inside of binary messages, whose borders mean nothing.
   private func forward(
-    _ exchange: Exchange, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
+    _ upgraded: UpgradedConnection, _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ writer: WebSocketWriter,
     _ connector: any PortConnector
   ) async throws {
     let connection = SPDYConnection { try await writer.send(.binary, $0) }
     let session = PortForwardSession(
       connector: connector, descriptors: descriptors, reserve: reserve, configuration: configuration)
-    try await exchange.run(
+    try await upgraded.run(
       reader: {
         try await writer.blaming {
           var messages = WebSocketMessages(inbound, writer)
