@@ -90,8 +90,8 @@ package final class PodNetwork: Sendable {
 
   // MARK: pods
 
-  /// Makes a namespace, or takes one that waits for it, and puts it on the network. On failure nothing is left but the lease, which the caller gives
-  /// back by `detach` or `giveBack`.
+  /// Makes a namespace, or takes one that waits for it, and puts it on the network. On failure nothing is left but the
+  /// lease, which the caller gives back by `detach` or `giveBack`.
   /// - Parameter namespace: the sandbox's own, new and empty, because a user namespace is to own it.
   /// - Throws: among others `hostPortTaken` naming the sandbox, or saying that it is a process of the node.
   package func attach(
@@ -372,7 +372,7 @@ package final class PodNetwork: Sendable {
     writer.stop()
   }
 
-  /// Removes everything that is ours from the kernel: all pods' links, the bridge, routes to other nodes, the tunnel, both tables.
+  /// Removes all that is ours from the kernel: pods' links, the bridge, routes to other nodes, the tunnel, both tables.
   package func uninstall() async throws(NetworkError) {
     health.withLock { $0.isClosed = true }
     dropSpares(forGood: true)
