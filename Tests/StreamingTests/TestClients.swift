@@ -72,6 +72,8 @@ final class TestSocket: Sendable {
         let count = rest.withUnsafeBytes {
           Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
         }
+        // With a limit of time, which a stop and a continuation of the process interrupt (signal(7)).
+        if count < 0, errno == EINTR { continue }
         guard count > 0 else { throw Failure(call: "send", number: errno) }
         rest = rest.dropFirst(count)
       }
@@ -82,7 +84,8 @@ final class TestSocket: Sendable {
   func receive(_ limit: Int = 4096) async throws -> [UInt8] {
     try await onQueue { [descriptor] in
       var buffer = [UInt8](repeating: 0, count: limit)
-      let count = recv(descriptor, &buffer, buffer.count, 0)
+      var count: Int
+      repeat { count = recv(descriptor, &buffer, buffer.count, 0) } while count < 0 && errno == EINTR
       guard count >= 0 else { throw Failure(call: "recv", number: errno) }
       return Array(buffer.prefix(count))
     }
