@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import grpc
 
 from .stubs import descriptor, pb, services, swiftlet, swiftlet_services
+from .wait import PATIENCE
 
 OPTIONS = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 100),
            ("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
@@ -35,7 +36,7 @@ class Client:
     """Both CRI services and our own on one channel. `run` calls count as made by us for the census."""
 
     def __init__(self, socket: str, timeout: float = 60):
-        self.socket, self.timeout = socket, timeout
+        self.socket, self.timeout = socket, timeout * PATIENCE
         self.channel = grpc.insecure_channel("unix://" + socket, options=OPTIONS)
         self.runtime = services.RuntimeServiceStub(self.channel)
         self.image = services.ImageServiceStub(self.channel)
@@ -102,7 +103,7 @@ class Client:
 
     def load(self, archive: bytes) -> list:
         chunks = (swiftlet.LoadImagesRequest(chunk=archive[at:at + CHUNK]) for at in range(0, len(archive), CHUNK))
-        return list(self.swiftlet.LoadImages(chunks, timeout=120).images)
+        return list(self.swiftlet.LoadImages(chunks, timeout=600).images)
 
     def load_refused(self, archive: bytes) -> Refused:
         try:
@@ -111,7 +112,7 @@ class Client:
             return Refused(error)
         raise AssertionError(f"LoadImages should have failed, but answered {answer}")
 
-    def pull(self, reference: str, timeout: float = 120, **auth) -> str:
+    def pull(self, reference: str, timeout: float = 120 * PATIENCE, **auth) -> str:
         request = pb.PullImageRequest(image=pb.ImageSpec(image=reference))
         if auth:
             request.auth.CopyFrom(pb.AuthConfig(**auth))
@@ -237,15 +238,15 @@ class Container:
 
     def stop(self, timeout: int = 0) -> None:
         request = pb.StopContainerRequest(container_id=self.id, timeout=timeout)
-        self.client.call("StopContainer", request, timeout=timeout + 60)
+        self.client.call("StopContainer", request, timeout=timeout + 60 * PATIENCE)
 
     def remove(self) -> None:
         self.client.call("RemoveContainer", container_id=self.id)
 
-    def execute(self, *command: str, timeout: int = 60):
+    def execute(self, *command: str, timeout: int = int(60 * PATIENCE)):
         """ExecSync's answer."""
         request = pb.ExecSyncRequest(container_id=self.id, cmd=command, timeout=timeout)
-        return self.client.call("ExecSync", request, timeout=timeout + 60)
+        return self.client.call("ExecSync", request, timeout=timeout + 60 * PATIENCE)
 
     def shell(self, script: str) -> str:
         """Standard output of a shell script that must succeed inside."""

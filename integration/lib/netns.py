@@ -13,6 +13,8 @@ import socket
 import subprocess
 import threading
 
+from .wait import PATIENCE
+
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -105,10 +107,10 @@ class Namespace:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return self.call(lambda: socket.create_server((address, port), family=family, backlog=64))
 
-    def connect(self, address: str, port: int, timeout: float = 60) -> socket.socket:
+    def connect(self, address: str, port: int, timeout: float = 60 * PATIENCE) -> socket.socket:
         return self.call(lambda: socket.create_connection((address, port), timeout=timeout))
 
-    def fetch(self, address: str, port: int, path: str = "/", timeout: float = 60) -> str:
+    def fetch(self, address: str, port: int, path: str = "/", timeout: float = 60 * PATIENCE) -> str:
         """The answer to an HTTP/1.0 GET, headers and all."""
         host = f"[{address}]" if ":" in address else address
         with contextlib.closing(self.connect(address, port, timeout)) as connection:

@@ -6,6 +6,8 @@ import socket
 import struct
 import zlib
 
+from .wait import PATIENCE
+
 WORDS = """options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age
 allow authorization cache-control connection content-base content-encoding content-language content-length
 content-location content-md5 content-range content-type date etag expect expires from host if-match if-modified-since
@@ -121,7 +123,7 @@ class Refused(Exception):
 
 
 def upgrade(space, url: str, headers: list[tuple[str, str]], method: str = "POST", host: str | None = None,
-            timeout: float = 60) -> tuple[socket.socket, str, bytes]:
+            timeout: float = 60 * PATIENCE) -> tuple[socket.socket, str, bytes]:
     """A connection from inside a network namespace after its 101: socket, head, and what came behind it."""
     authority, path = url.removeprefix("http://").split("/", 1)
     address, port = authority.rsplit(":", 1)
