@@ -10,6 +10,7 @@ from lib.cgroups import UNIFIED, group, value
 from lib.cri import SLEEPER, resources, security
 from lib.stubs import pb
 from lib.trees import below
+from test_userns import run_pod
 
 
 def test_limits_are_in_the_files(daemon, pod):
@@ -47,6 +48,19 @@ def test_processes_are_in_their_group_in_every_controller(daemon, pod):
     wanted = {"memory", "cpu", "pids", "devices"} if not UNIFIED else {""}
     for controller in wanted:
         assert container.id in placed[controller], (controller, lines)
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["ordinary pod", "user namespace"])
+def test_who_is_not_root_may_read_the_limits(daemon, cri, mapped):
+    """Programs that are not root size themselves by them: on v2 the group is the container's own /sys/fs/cgroup."""
+    pod = run_pod(cri) if mapped else cri.run_pod()
+    linux = resources(memory_limit_in_bytes=64 << 20)
+    linux.security_context.run_as_user.value = 1000
+    container = pod.run(SLEEPER, linux=linux)
+    for controller in ("memory", "cpu", "pids", "devices", "unified"):
+        assert group(daemon, container.id, controller).stat().st_mode & 0o777 == 0o755, controller
+    if UNIFIED:
+        assert container.shell("id -u; cat /sys/fs/cgroup/memory.max") == f"1000\n{64 << 20}\n"
 
 
 def test_a_command_runs_inside_the_containers_group(daemon, pod):

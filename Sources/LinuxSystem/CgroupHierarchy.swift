@@ -130,16 +130,26 @@ package struct CgroupHierarchy: Sendable, Hashable {
   ) throws(SystemCallError) {
     let directory = root + path
     let parent = String(directory[..<(directory.lastIndex(of: "/") ?? directory.endIndex)])
-    if mkdir(directory, 0o755) != 0 {
-      switch errno {
-      case EEXIST: return
-      case ENOENT where parent.utf8.count > root.utf8.count:
-        try makeDirectories(root, String(parent.dropFirst(root.count)), made: made)
-        if mkdir(directory, 0o755) != 0, errno != EEXIST { throw SystemCallError(call: "mkdir", subject: directory) }
-      default: throw SystemCallError(call: "mkdir", subject: directory)
-      }
+    do throws(SystemCallError) {
+      guard try Self.makeDirectory(directory) else { return }
+    } catch {
+      guard error.errno == .noSuchFileOrDirectory, parent.utf8.count > root.utf8.count else { throw error }
+      try makeDirectories(root, String(parent.dropFirst(root.count)), made: made)
+      _ = try Self.makeDirectory(directory)
     }
     try made(parent, directory)
+  }
+
+  /// A group's directory that everybody may read, whatever the umask: on v2 it is what a container sees as
+  /// /sys/fs/cgroup, and programs that are not root look there for their limits.
+  /// - Returns: false when it was there.
+  static func makeDirectory(_ path: String) throws(SystemCallError) -> Bool {
+    guard mkdir(path, 0o755) == 0 else {
+      if errno == EEXIST { return false }
+      throw SystemCallError(call: "mkdir", subject: path)
+    }
+    guard chmod(path, 0o755) == 0 else { throw SystemCallError(call: "chmod", subject: path) }
+    return true
   }
 
   /// A v1 cpuset is born empty and takes no process until it has processors and memory nodes (cpuset(7)).
@@ -161,7 +171,7 @@ package struct CgroupHierarchy: Sendable, Hashable {
   private func enableControllers(above path: String, root: String) {
     var directory = root
     for component in path.pathComponents {
-      if mkdir(directory, 0o755) != 0, errno != EEXIST { return }
+      guard (try? Self.makeDirectory(directory)) != nil else { return }
       let available = Self.words("\(directory)/cgroup.controllers")
       let missing = available.intersection(Self.wantedUnified)
         .subtracting(Self.words("\(directory)/cgroup.subtree_control"))
