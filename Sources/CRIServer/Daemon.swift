@@ -19,6 +19,11 @@ package final class Daemon: Sendable {
   let seccomp = SeccompCompiler()
   /// Threads for calls that block: records, cgroups, spawning.
   let threads: BlockingPool
+  /// Threads for paths that requests name: a file system behind one may never answer, as NFS without its server, and
+  /// nothing else waits for it.
+  let hostPaths = BlockingPool(threads: 64)
+  /// Threads that wait for killed processes to leave their groups: one in an uninterruptible call may never.
+  let reapers = BlockingPool(threads: 32)
   /// The one thread that counts writable layers: never in a request's way.
   let measurers = BlockingPool(threads: 1)
   /// Waits for processes, without a thread for each.

@@ -29,8 +29,8 @@ struct ContainerCreation: Sendable {
     stages.begin("resolve volumes and devices")
     let volumes = try await ContainerVolumes(daemon: daemon, config: config, image: image)
     let injected = try await daemon.edits(of: config)
-    var spec = try ContainerSpec(
-      config,
+    var spec = try await spec(
+      of: config,
       in: surroundings(
         id, config, image: image, users: users, logDirectory: logDirectory, volumes: volumes, injected: injected))
     if spec.request.namespaces.pid == .target {
@@ -85,12 +85,21 @@ struct ContainerCreation: Sendable {
     return image
   }
 
+  private func spec(
+    of config: Runtime_V1_ContainerConfig, in around: ContainerSpec.Surroundings
+  ) async throws -> ContainerSpec {
+    let looksAtHostPaths =
+      config.asksPropagation || !config.devices.isEmpty || !around.injected.nodes.isEmpty
+      || config.linux.securityContext.privileged
+    guard looksAtHostPaths else { return try ContainerSpec(config, in: around) }
+    return try await daemon.hostPaths.run { try ContainerSpec(config, in: around) }
+  }
+
   private func surroundings(
     _ id: Identifier, _ config: Runtime_V1_ContainerConfig, image: Image, users: UserDatabase, logDirectory: String,
     volumes: ContainerVolumes, injected: ContainerEdits
   ) throws -> ContainerSpec.Surroundings {
     let files = SandboxFiles(directory: daemon.configuration.runDirectory(of: sandbox.id.value))
-    let asksPropagation = config.mounts.contains { $0.propagation != .propagationPrivate }
     return ContainerSpec.Surroundings(
       containerID: id, image: ContainerSpec.ImageDefaults(image.config), users: users,
       sandboxNamespaces: sandbox.namespaces,
@@ -100,7 +109,7 @@ struct ContainerCreation: Sendable {
       cgroup: daemon.cgroups.cgroup(at: "\(sandbox.record.cgroupParent)/\(id)"),
       availableCapabilities: daemon.availableCapabilities,
       hostMounts: HostMounts(
-        mountinfo: asksPropagation ? try HostFiles.read("/proc/self/mountinfo", limit: 16 << 20) ?? "" : ""),
+        mountinfo: config.asksPropagation ? try HostFiles.read("/proc/self/mountinfo", limit: 16 << 20) ?? "" : ""),
       hostDevices: HostDevices(), ownsDevices: daemon.configuration.ownsDevices,
       extras: volumes.extras(of: id, in: daemon.images, injected: injected), injected: injected)
   }
@@ -124,6 +133,10 @@ struct ContainerCreation: Sendable {
     record.mountedImages = mountedImages
     return record
   }
+}
+
+extension Runtime_V1_ContainerConfig {
+  fileprivate var asksPropagation: Bool { mounts.contains { $0.propagation != .propagationPrivate } }
 }
 
 extension ContainerSpec.ImageDefaults {

@@ -46,7 +46,7 @@ extension Daemon {
     }
     for mount in injected where mount.isBind { wanted.append(("CDI mount at \(mount.containerPath)", mount.hostPath)) }
     guard !wanted.isEmpty, let pause = sandbox.record.pause else { return }
-    try await threads.run { [wanted] in
+    try await hostPaths.run { [wanted] in
       let users = try UserNamespace.of(pid: pause.pid)
       for (place, source) in wanted {
         do throws(SystemCallError) {

@@ -180,15 +180,16 @@ struct MountPlan: Sendable {
   private static func propagation(
     _ request: Runtime_V1_Mount, field: String, hostMounts: HostMounts
   ) throws(RuntimeError) -> Swiftlet_Shim_V1_Propagation {
-    let source = hostMounts.resolved(request.hostPath)
     switch request.propagation {
     case .propagationPrivate: return .private
     case .propagationHostToContainer:
+      let source = hostMounts.resolved(request.hostPath)
       guard hostMounts.propagation(of: source) != .private else {
         throw RuntimeError(.invalidArgument, "\(field): host_path \(source) is not on a shared or slave mount")
       }
       return .slave
     case .propagationBidirectional:
+      let source = hostMounts.resolved(request.hostPath)
       guard hostMounts.propagation(of: source) == .shared else {
         throw RuntimeError(.invalidArgument, "\(field): host_path \(source) is not on a shared mount")
       }
