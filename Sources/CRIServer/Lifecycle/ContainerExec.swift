@@ -170,7 +170,7 @@ struct ContainerExec: Sendable {
   private func discard(_ leaf: Cgroup, killing: Bool) {
     Task { [daemon] in
       do {
-        try await daemon.threads.run {
+        try await daemon.reapers.run {
           guard killing else { return try leaf.remove(deadline: .seconds(2)) }
           try Self.clear(leaf)
         }

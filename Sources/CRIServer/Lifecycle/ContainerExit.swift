@@ -86,7 +86,7 @@ extension Daemon {
   /// - Throws: when somebody does not die; a cgroup that is gone is success.
   func endCgroup(of container: Container, deadline: Duration = .seconds(5)) async throws {
     guard let path = cgroupPath(of: container) else { return }
-    try await threads.run { [cgroups] in
+    try await reapers.run { [cgroups] in
       let cgroup = cgroups.cgroup(at: path)
       try cgroup.kill()
       try cgroup.remove(deadline: deadline)
@@ -97,7 +97,7 @@ extension Daemon {
   func removeCgroup(of container: Container) async {
     guard let path = cgroupPath(of: container) else { return }
     do {
-      try await threads.run { [cgroups] in try cgroups.cgroup(at: path).remove(deadline: .seconds(1)) }
+      try await reapers.run { [cgroups] in try cgroups.cgroup(at: path).remove(deadline: .seconds(1)) }
     } catch {
       logger.warning(
         "a container's cgroup is still there", metadata: ["container": "\(container.id)", "error": "\(error)"])

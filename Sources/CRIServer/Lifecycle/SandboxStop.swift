@@ -141,7 +141,7 @@ struct SandboxStop: Sendable {
   private func removeCgroups() async throws {
     let paths = cgroupPaths
     let cgroups = daemon.cgroups
-    try await daemon.threads.run {
+    try await daemon.reapers.run {
       for path in paths {
         let cgroup = cgroups.cgroup(at: path)
         try cgroup.kill()
