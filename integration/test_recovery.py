@@ -97,6 +97,24 @@ def test_what_has_no_readable_record_is_ended(victim, census):
     assert not cri.pods() and not running(census)
 
 
+def test_a_shim_that_is_silent_for_a_while(victim, census):
+    """A stalled disk or a busy node holds it up while the daemon is replaced: its pod goes on."""
+    pod = victim.client.run_pod()
+    container = pod.run(DEAF)
+    (shim,) = victim.shims()
+    victim.kill()
+    log = victim.output.stat().st_size
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        again = Call(victim.start)
+        wait.until(lambda: "does not answer yet" in told(victim, log), "the daemon to lose patience")
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    again.result()
+    assert pod.ready and container.shell("echo here") == "here\n" and victim.shims() == [shim]
+    pod.remove()
+
+
 def test_records_that_are_lost_altogether(victim, census):
     """The database is set aside: nobody knows of any pod, so that none may be left."""
     cri = victim.client

@@ -10,9 +10,11 @@ import Store
 struct Recovery: Sendable {
   let daemon: Daemon
 
-  /// How long a shim may take to connect and answer before its pod counts as lost: the start of the daemon, and with
-  /// it every other pod, waits for it.
+  /// How long a shim may take to connect before its pod counts as lost: the start of the daemon, and with it every
+  /// other pod, waits for it.
   private static let patience = Duration.seconds(5)
+  /// How long one that is connected may be silent. Its process is there, and may be held up by a disk or a busy node.
+  private static let silence = Duration.seconds(15)
   /// How long a start may take that the last daemon has asked for.
   private static let startPatience = Duration.seconds(2)
   private static let reboot = "the node was restarted"
@@ -97,6 +99,11 @@ struct Recovery: Sendable {
     do {
       let shim = try await ShimProcess.connect(directory: directory, deadline: .now + Self.patience)
       do {
+        let warning = Task { [logger = daemon.logger] in
+          try await Task.sleep(for: Self.patience)
+          logger.warning("a sandbox's shim does not answer yet", metadata: ["sandbox": "\(sandbox.id)"])
+        }
+        defer { warning.cancel() }
         return Asked(sandbox.id, shim, try await state(of: shim))
       } catch {
         shim.close()
@@ -164,7 +171,7 @@ struct Recovery: Sendable {
   private func state(of shim: ShimClient) async throws -> Swiftlet_Shim_V1_StateResponse {
     let end = ContinuousClock.now + Self.startPatience
     while true {
-      let state = try await shim.state(deadline: .now + Self.patience)
+      let state = try await shim.state(deadline: .now + Self.silence)
       guard state.tasks.contains(where: \.isStarting), ContinuousClock.now < end else { return state }
       try await Task.sleep(for: .milliseconds(10))
     }
