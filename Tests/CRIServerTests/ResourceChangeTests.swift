@@ -48,6 +48,23 @@ struct ResourceChangeTests {
     #expect(memory.limits.memoryLimit == 200 && memory.limits.memorySwapLimit == 300)
   }
 
+  @Test func `swap that unified gave stays at another limit of memory`() throws {
+    let kept = try change {
+      $0.memoryLimitInBytes = 100
+      $0.unified = ["memory.swap.max": "50", "pids.max": "7"]
+    } _: {
+      $0.memoryLimitInBytes = 200
+    }
+    #expect(kept.limits.unified == ["memory.swap.max": "50"])
+    let given = try change {
+      $0.unified = ["memory.swap.max": "50"]
+    } _: {
+      $0.memoryLimitInBytes = 200
+      $0.unified = ["memory.swap.max": "60"]
+    }
+    #expect(given.limits.unified == ["memory.swap.max": "60"] && given.resources.unified == given.limits.unified)
+  }
+
   @Test func `who had no swap has none at another limit; a swap limit that was asked for must still fit`() throws {
     let none = try change {
       ($0.memoryLimitInBytes, $0.memorySwapLimitInBytes) = (100, 100)

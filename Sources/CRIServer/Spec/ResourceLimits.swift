@@ -57,6 +57,8 @@ extension Runtime_V1_LinuxContainerResources {
 
 /// One UpdateContainerResources, checked against what the container has.
 struct ResourceChange: Sendable {
+  private static let swapKey = "memory.swap.max"
+
   /// What it has afterwards: kept, shown, and applied by a later start.
   var resources: Runtime_V1_LinuxContainerResources
   /// What a running container's group gets: only what the update gives, and what the kernel wants beside it.
@@ -79,6 +81,8 @@ struct ResourceChange: Sendable {
     }
     if limits.memoryLimit != 0 || limits.memorySwapLimit != 0 {
       (limits.memoryLimit, limits.memorySwapLimit) = (resources.memoryLimitInBytes, resources.memorySwapLimitInBytes)
+      // Kubelet's LimitedSwap is this key; writing memory on v2 writes the file, too.
+      limits.unified[Self.swapKey] = resources.unified[Self.swapKey]
     }
   }
 }
