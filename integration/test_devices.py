@@ -79,6 +79,7 @@ def test_a_directory_adds_all_below(pod, nodes):
     (device("/dev/not-there"), "host_path"), (device("/etc/passwd"), "host_path"),
     (device("dev/null"), "container_path"), (device("/dev/null", "relative"), "container_path"),
     (device("/", "/dev/x"), "host_path"), (device("/dev/null", "/dev/x", ""), "permissions"),
+    (device("/dev/null", "/dev/pts/../shm/x"), "container_path"), (device("/dev/null", "/dev/pts"), "container_path"),
     (device("/dev/null", "/dev/x", "rwx"), "permissions"), (device("/dev/null", "/dev/x", "rr"), "permissions"),
 ])
 def test_what_is_no_device_is_refused_by_name(pod, asked, field):

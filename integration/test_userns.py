@@ -310,6 +310,13 @@ def test_modes_of_the_other_namespaces(cri, daemon):
     assert container.execute("sh", "-c", f"kill -0 {os.getpid()}").exit_code != 0
 
 
+def test_the_nodes_processes_are_for_pods_that_have_them(pod):
+    config = pod.container_config(SLEEPER)
+    config.linux.security_context.namespace_options.pid = pb.NODE
+    refused = pod.create_refused(config=config)
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and "namespace_options.pid: NODE" in refused.text, refused
+
+
 def test_a_read_only_root_and_missing_directories(pod):
     container = pod.run(SLEEPER, working_dir="/made/here", linux=security(readonly_rootfs=True))
     assert container.shell("pwd; stat -c %u:%g /made /made/here").split() == ["/made/here", "0:0", "0:0"]

@@ -37,6 +37,12 @@ import Testing
     #expect(throws: RuntimeError.self) { try Self.resolve(image: text) }
   }
 
+  @Test func `no more groups than the kernel takes, the user's own among them`() throws {
+    let most = try Self.resolve { $0.supplementalGroups = Array(0..<65_536) }
+    #expect(most.groups.count == 65_536)
+    #expect(throws: RuntimeError.self) { try Self.resolve { $0.supplementalGroups = Array(1...65_536) } }
+  }
+
   /// An id that setresuid(2) takes for "as it is", or that no number in a request may be.
   @Test(arguments: ["none", "nogid", "member", "web:nobodys"])
   func idsOfTheImageAreBoundedToo(_ text: String) {

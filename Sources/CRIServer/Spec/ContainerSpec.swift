@@ -117,6 +117,11 @@ struct ContainerSpec: Sendable {
       throw RuntimeError(
         .invalidArgument, "linux.security_context.namespace_options.\(name): NODE, but the sandbox has its own")
     }
+    if namespaces.pid == .node && sandbox.pid != .node && sandbox.users != nil {
+      throw RuntimeError(
+        .invalidArgument,
+        "linux.security_context.namespace_options.pid: NODE, but the sandbox has its own, and a user namespace")
+    }
     if namespaces.pid == .pod && sandbox.pid != .pod {
       let own = sandbox.pid == .node ? "uses the node's" : "was made with CONTAINER: its containers share none"
       throw RuntimeError(
@@ -206,8 +211,9 @@ struct ContainerSpec: Sendable {
     let directory =
       !config.workingDir.isEmpty ? config.workingDir : image.workingDirectory.isEmpty ? "/" : image.workingDirectory
     guard directory.hasPrefix("/"), !directory.utf8.contains(0), directory.utf8.count < 4096 else {
+      let field = config.workingDir.isEmpty ? "image WorkingDir" : "working_dir"
       throw RuntimeError(
-        .invalidArgument, "working_dir: \"\(directory.prefix(256))\" is not absolute, too long or has a NUL byte")
+        .invalidArgument, "\(field): \"\(directory.prefix(256))\" is not absolute, too long or has a NUL byte")
     }
     return MountPlan.cleaned(directory)
   }

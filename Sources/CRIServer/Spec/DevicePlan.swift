@@ -26,6 +26,9 @@ struct DevicePlan: Sendable {
     ("/dev/tty", 5, 0),
   ]
 
+  /// File systems of their own below /dev, in every container.
+  private static let mounted = ["/dev/pts", "/dev/shm", "/dev/mqueue"]
+
   /// - Parameter injected: what CDI adds; it wins over a node of the same path.
   /// - Throws: `invalidArgument` naming the device; `failedPrecondition` for one of CDI's that the node does not have.
   init(
@@ -74,6 +77,11 @@ struct DevicePlan: Sendable {
     let container = device.containerPath.isEmpty ? device.hostPath : device.containerPath
     guard container.hasPrefix("/"), MountPlan.cleaned(container) != "/" else {
       throw RuntimeError(.invalidArgument, "\(field).container_path: \"\(container)\" is not an absolute path")
+    }
+    let place = MountPlan.cleaned(container)
+    if let over = Self.mounted.first(where: { place == $0 || place.isBelow($0) }) {
+      throw RuntimeError(
+        .invalidArgument, "\(field).container_path: \"\(container)\" would be covered by the mount at \(over)")
     }
     guard let found = try hostDevices.find(device.hostPath, field: "\(field).host_path"), !found.isEmpty else {
       throw RuntimeError(.invalidArgument, "\(field).host_path: \(device.hostPath) is not a device on this node")

@@ -51,8 +51,17 @@ struct ProcessUser: Sendable, Hashable {
       throw RuntimeError(
         .invalidArgument, "linux.security_context.supplemental_groups_policy: \(value) is not a policy")
     }
+    guard groups.count <= Self.mostGroups else {
+      throw RuntimeError(
+        .invalidArgument,
+        "linux.security_context.supplemental_groups: \(groups.count) groups are more than the kernel's \(Self.mostGroups)"
+      )
+    }
     self.groups = groups.sorted()
   }
+
+  /// NGROUPS_MAX of <linux/limits.h>.
+  private static let mostGroups = 65_536
 
   /// Adds groups that a device brings.
   mutating func add(groups more: [UInt32]) {
