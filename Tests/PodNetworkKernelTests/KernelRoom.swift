@@ -106,6 +106,25 @@ enum KernelRoom {
   }
 }
 
+extension Pod {
+  /// The kernel gives a new address of IPv6 its local route in a worker of its own (addrconf_dad_work), which a busy
+  /// machine comes to after the attach: until then datagrams to it are lost.
+  func receives() async throws {
+    guard let address = lease.ipv6.flatMap({ IPAddress($0) }) else { return }
+    let name = address.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    try await KernelRoom.eventually("a pod's address receives") {
+      try await KernelRoom.inside(attachment.namespace) {
+        let routes = try readSmallFile("/proc/thread-self/net/ipv6_route", limit: 1 << 20)
+        // The ninth word has the flags, RTF_LOCAL the highest of them.
+        return String(decoding: routes, as: UTF8.self).split(separator: "\n").contains { line in
+          let words = line.split(separator: " ")
+          return words.count > 8 && words[0] == name && words[8].hasPrefix("8")
+        }
+      }
+    }
+  }
+}
+
 extension PodNetwork {
   /// What a rule has counted once it has seen so many packets: the kernel may still be at one when its send returns.
   func counted(_ packets: UInt64, _ counter: RuleCounter) async throws -> TrafficCount {

@@ -12,6 +12,7 @@ struct Pod: Sendable {
   ) async throws {
     let lease = try network.reserveLease()
     attachment = try await network.attach(sandbox: id, lease: lease, ports: ports, traffic: traffic)
+    try await receives()
   }
 
   var lease: AddressLease { attachment.lease }
