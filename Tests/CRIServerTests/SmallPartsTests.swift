@@ -19,6 +19,13 @@ import Testing
     #expect(environment.contains("MARK"))
   }
 
+  /// An image chooses how many there are: each is looked up, not searched for.
+  @Test(.timeLimit(.minutes(1))) func aSetOfAsManyVariablesAsThereMayBe() {
+    var environment = Environment()
+    for number in 0..<Environment.most { environment.add(line: "\(number)=") }
+    #expect(environment.lines.count == Environment.most)
+  }
+
   /// The CRI's number, the kernel's.
   @Test(arguments: [
     (8, 1), (10, 2), (13, 9), (18, 3), (23, 15), (29, 10), (30, 12), (32, 28), (35, 34), (50, 49), (51, 50), (65, 64),

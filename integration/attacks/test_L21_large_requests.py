@@ -43,3 +43,9 @@ def test_what_does_not_fit_is_refused(pod, fields, field):
     assert field in text and len(text) < 8192, text[:300]
     # and nothing has come out of step: the next request is read as it is
     assert pod.output("echo fine") == "fine\n"
+
+
+def test_variables_are_not_compared_with_each_other(pod):
+    """A thread of the daemon was busy for minutes with as many, and an image may have them, too."""
+    refused = pod.create_refused(["true"], envs=[pb.KeyValue(key=str(number)) for number in range(600_000)])
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and refused.text.startswith("envs: 60000"), refused

@@ -181,6 +181,11 @@ struct ContainerSpec: Sendable {
   private static func environment(
     _ config: Runtime_V1_ContainerConfig, user: ProcessUser, around: Surroundings
   ) throws(RuntimeError) -> [[UInt8]] {
+    let count = around.image.environment.count + config.envs.count
+    guard count <= Environment.most else {
+      throw RuntimeError(
+        .invalidArgument, "envs: \(count) variables with the image's are more than \(Environment.most)")
+    }
     var environment = Environment()
     for (index, variable) in config.envs.enumerated() {
       guard !variable.key.isEmpty, !variable.key.utf8.contains(where: { $0 == UInt8(ascii: "=") || $0 == 0 }) else {
