@@ -39,8 +39,13 @@ package final class ExitWatcher: Sendable {
   package func readiness(
     of descriptor: borrowing OwnedFD, for direction: Direction, within limit: Duration? = nil
   ) async throws {
+    try await readiness(of: descriptor.withRawDescriptor { $0 }, for: direction, within: limit)
+  }
+
+  /// As that, of a descriptor that the caller keeps open meanwhile.
+  package func readiness(of descriptor: Int32, for direction: Direction, within limit: Duration? = nil) async throws {
     do {
-      try await wait(for: descriptor.withRawDescriptor { $0 }, direction, within: limit)
+      try await wait(for: descriptor, direction, within: limit)
     } catch is TimeLimitPassed {
       throw SystemCallError(call: "epoll_wait", errno: .timedOut, subject: "a descriptor")
     }

@@ -9,14 +9,24 @@ struct ProcessEnd: ~Copyable {
   /// Bytes read at once, as they go to the client.
   private static let block = 32 << 10
 
-  private let descriptor: OwnedFD
+  /// Threads for the calls, closing among them: the process can hold up each for as long as it likes, see
+  /// ``NonBlocking``. Sessions wait for one another where there are as many such processes, and nothing else does.
+  private static let calls = BlockingPool(threads: 32)
+
+  /// Closed in the end.
+  private let descriptor: Int32
   private let exits: ExitWatcher
 
   /// - Throws: `SystemCallError`.
   init(_ descriptor: consuming OwnedFD, _ exits: ExitWatcher) throws {
     try descriptor.stopBlocking()
-    self.descriptor = descriptor
+    self.descriptor = descriptor.release()
     self.exits = exits
+  }
+
+  deinit {
+    let descriptor = descriptor
+    Task { try await Self.calls.run { _ = OwnedFD(owning: descriptor) } }
   }
 
   /// Waits for output.
@@ -24,7 +34,7 @@ struct ProcessEnd: ~Copyable {
   /// - Throws: CancellationError; `SystemCallError`, EIO of a terminal that has hung up for one.
   func read() async throws -> ByteBuffer? {
     while true {
-      if let bytes = try readNow() { return bytes.readableBytes > 0 ? bytes : nil }
+      if let bytes = try await readNow() { return bytes.readableBytes > 0 ? bytes : nil }
       try await exits.readiness(of: descriptor, for: .input)
     }
   }
@@ -34,7 +44,7 @@ struct ProcessEnd: ~Copyable {
   func write(_ bytes: ByteBuffer) async throws {
     var bytes = bytes
     while bytes.readableBytes > 0 {
-      if let count = try bytes.withUnsafeReadableBytes({ try descriptor.writeNow($0) }) {
+      if let count = try await writeNow(bytes) {
         bytes.moveReaderIndex(forwardBy: count)
       } else {
         try await exits.readiness(of: descriptor, for: .output)
@@ -43,13 +53,24 @@ struct ProcessEnd: ~Copyable {
   }
 
   /// - Returns: no bytes at the end; nil when there is nothing now.
-  private func readNow() throws -> ByteBuffer? {
-    var bytes = ByteBuffer()
-    var count: Int?
-    try bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.block) { space in
-      count = try descriptor.readNow(into: UnsafeMutableRawBufferPointer(rebasing: space.prefix(Self.block)))
-      return count ?? 0
+  private func readNow() async throws -> ByteBuffer? {
+    let descriptor = descriptor
+    return try await Self.calls.run {
+      var bytes = ByteBuffer()
+      var count: Int?
+      try bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.block) { space in
+        let space = UnsafeMutableRawBufferPointer(rebasing: space.prefix(Self.block))
+        count = try NonBlocking.read(descriptor, into: space)
+        return count ?? 0
+      }
+      return count == nil ? nil : bytes
     }
-    return count == nil ? nil : bytes
+  }
+
+  private func writeNow(_ bytes: ByteBuffer) async throws -> Int? {
+    let descriptor = descriptor
+    return try await Self.calls.run {
+      try bytes.withUnsafeReadableBytes { try NonBlocking.write(descriptor, $0) }
+    }
   }
 }
