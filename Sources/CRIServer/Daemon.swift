@@ -24,6 +24,8 @@ package final class Daemon: Sendable {
   let hostPaths = BlockingPool(threads: 64)
   /// Threads that wait for killed processes to leave their groups: one in an uninterruptible call may never.
   let reapers = BlockingPool(threads: 32)
+  /// The same for the groups of execs: a command that leaves somebody behind holds a thread for two seconds.
+  let leaves = BlockingPool(threads: 8)
   /// The one thread that counts writable layers: never in a request's way.
   let measurers = BlockingPool(threads: 1)
   /// Waits for processes, without a thread for each.

@@ -170,7 +170,7 @@ struct ContainerExec: Sendable {
   private func discard(_ leaf: Cgroup, killing: Bool) {
     Task { [daemon] in
       do {
-        try await daemon.reapers.run {
+        try await daemon.leaves.run {
           guard killing else { return try leaf.remove(deadline: .seconds(2)) }
           try Self.clear(leaf)
         }

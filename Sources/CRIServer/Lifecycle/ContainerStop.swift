@@ -52,7 +52,7 @@ struct ContainerStop: Sendable {
   /// Everything that the container has started, its execs among it, in whatever PID namespace that is.
   private func killCgroup() async throws {
     guard let path = daemon.cgroupPath(of: container) else { return }
-    try await daemon.threads.run { [cgroups = daemon.cgroups] in try cgroups.cgroup(at: path).kill() }
+    try await daemon.reapers.run { [cgroups = daemon.cgroups] in try cgroups.cgroup(at: path).kill() }
   }
 
   /// SIGKILL has changed nothing: a process cannot die, or the shim does not tell. Only the latter is helped by more.

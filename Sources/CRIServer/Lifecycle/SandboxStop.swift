@@ -125,7 +125,7 @@ struct SandboxStop: Sendable {
     if let shim = sandbox.record.shim { try ShimProcess.kill(shim) }
     let paths = cgroupPaths
     let cgroups = daemon.cgroups
-    try await daemon.threads.run {
+    try await daemon.reapers.run {
       for path in paths { try cgroups.cgroup(at: path).kill() }
     }
   }

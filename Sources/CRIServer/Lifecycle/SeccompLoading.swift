@@ -14,7 +14,7 @@ extension Daemon {
     case .runtimeDefault:
       try await threads.run { [seccomp] in try seccomp.compile(.runtimeDefault(capabilities: capabilities.mask)) }
     case .localhost(let path, let field):
-      try await threads.run { [seccomp] in
+      try await hostPaths.run { [seccomp] in
         do {
           let json = try RootHandle.open(path: "/").readFile(path, limit: SeccompCompiler.largestProfile)
           return try seccomp.compile(.localhost(json: json, capabilities: capabilities.mask))

@@ -31,7 +31,7 @@ extension ImageStore {
     do {
       try hold(mounted, &record)
       // What an image has in its volumes may take long to copy.
-      try await (volumes.isEmpty ? quick : slow).run { [self, record] in
+      try await (volumes.isEmpty ? quick : copies).run { [self, record] in
         try make(record, key, volumes, owner, check)
       }
     } catch {

@@ -25,6 +25,8 @@ package final class ImageStore: Sendable {
   let durable = BlockingPool(threads: 1)
   /// For unpacking, which takes long.
   let slow = BlockingPool(threads: 3)
+  /// For a snapshot's copies of what an image has at its VOLUMEs: not behind what is being unpacked.
+  let copies = BlockingPool(threads: 2)
   let sweeper: Sweeper
   let registry: RegistryClient
   let pulls = SingleFlight<PullKey, ContentDigest>()
